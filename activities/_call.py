@@ -1,0 +1,76 @@
+"""Calling a handler: async or in a thread, whatever it raises, whatever asks it to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+
+
+@dataclass(frozen=True)
+class Called:
+    """How a handler ended: with a value, or with an error."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+async def call(executor: Executor, handler: Callable[..., Any], *args: Any) -> Called:
+    """Call a handler and wait for it.
+
+    An ``async def`` handler is cancelled when the run cancels the step, when the attempt is reset or timed out,
+    and when the worker stops. A ``def`` handler can't be interrupted: a cancel waits for it, so that its true
+    outcome counts; a stopping worker leaves it behind. A paused attempt goes on to its end.
+    """
+    threaded = not inspect.iscoroutinefunction(handler)
+    task = asyncio.create_task(_in_thread(executor, handler, args) if threaded else _guarded(handler, args))
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError as cancelled:
+            if task.done():
+                return task.result()
+            if _goes_on(threaded):
+                continue
+            if threaded:
+                return Called(error=cancelled)
+            task.cancel()
+
+
+def asked_to_end() -> bool:
+    """Whether the run itself asked for the cancel."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
+
+
+def _goes_on(threaded: bool) -> bool:
+    details = activity.cancellation_details()
+    if details is None:
+        return False
+    over = details.worker_shutdown or details.reset or details.timed_out or details.not_found
+    return not over and (details.paused or threaded) and (threaded or not details.cancel_requested)
+
+
+async def _guarded(handler: Callable[..., Any], args: tuple[Any, ...]) -> Called:
+    """Catch everything: ``SystemExit`` in a task would take the worker down."""
+    try:
+        return Called(await handler(*args))
+    except BaseException as error:
+        return Called(error=error)
+
+
+async def _in_thread(executor: Executor, handler: Callable[..., Any], args: tuple[Any, ...]) -> Called:
+    def run() -> Called:
+        try:
+            return Called(handler(*args))
+        except BaseException as error:
+            return Called(error=error)
+
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(executor, context.run, run)

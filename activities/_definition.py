@@ -1,0 +1,55 @@
+"""What names an operation or a flow: id, semantic version, description."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from semver import Version
+
+from activities._errors import DefinitionError
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Names an operation or a flow (seed operations: ``Definition``).
+
+    Attributes:
+        id: letters, digits, ``-`` and ``_``; at most 100.
+        version: a full semantic version, such as ``1.0.0`` (https://semver.org).
+        description: free text; no part of equality.
+
+    Raises:
+        DefinitionError: when id or version is malformed.
+    """
+
+    id: str
+    version: str
+    description: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not _ID.match(self.id):
+            raise DefinitionError(f"id {self.id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")
+        if not Version.is_valid(self.version):
+            raise DefinitionError(f"version {self.version!r} of {self.id} must be a full one, such as '1.0.0'")
+
+    def __str__(self) -> str:
+        """Give ``id@version``, the name on Temporal."""
+        return f"{self.id}@{self.version}"
+
+    @classmethod
+    def parse(cls, name: str) -> Definition:
+        """Read ``id@version`` back.
+
+        Raises:
+            DefinitionError: when it isn't one.
+        """
+        id_, _, version = name.partition("@")
+        return cls(id_, version)
+
+    @property
+    def semver(self) -> Version:
+        """The version, to be compared."""
+        return Version.parse(self.version)

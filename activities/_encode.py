@@ -1,0 +1,103 @@
+"""What an activity records of a step that ended: results with what travels beside them, failures with a verdict."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from activities._attempt import Attempt
+from activities._errors import NotSerializable, ResultTooLarge
+from activities._failure import on_wire
+from activities._json import PAYLOAD_LIMIT, Json
+from activities._schema import Schema
+from activities._wire import HEADER, Verdict, json_payload
+
+LOST = "counterstep.Lost"
+"""Failure type of an execution that its worker gave up."""
+
+ELSEWHERE = "counterstep.ScheduledElsewhere"
+"""Failure type of an execution that a reset's server dispatched by itself: the handler wasn't called."""
+
+CANCELLED = "counterstep.Cancelled"
+"""Failure type of a handler that the run cancelled."""
+
+INFRASTRUCTURE = frozenset({LOST, ELSEWHERE, CANCELLED, "WorkerShutdown", "ActivityReset", "ActivityPause", "NotFoundError"})
+"""Failure types that aren't the handler's own, unless our entry says that they are."""
+
+
+def output_json(schema: Schema[Any], value: Any, who: str) -> Json:
+    """Turn what a handler returned into JSON.
+
+    Raises:
+        NotSerializable: when it doesn't fit the declared type, or JSON.
+    """
+    try:
+        return schema.dump(value, f"{who}: output")
+    except ApplicationError as error:
+        raise NotSerializable(error.message) from None
+
+
+async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str | None) -> RawValue:
+    """Record a step that ended well.
+
+    Raises:
+        ResultTooLarge: when Temporal wouldn't take it.
+    """
+    beside = _beside(attempt.verdict, skipped)
+    if attempt.info.is_local:
+        envelope = {"output": output, **beside, **_envelope(attempt, raw_input)}
+        payload = json_payload(envelope)
+    else:
+        payload = json_payload(output)
+        if beside:
+            payload.metadata[HEADER] = pydantic_core.to_json(beside)
+    await _small_enough(attempt, payload)
+    return RawValue(payload)
+
+
+def failure(attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False) -> ApplicationError:
+    """Record a step that failed, with the verdict so far where it says anything."""
+    about = attempt.verdict.to_json()
+    if attempt.info.is_local:
+        about |= _envelope(attempt, raw_input)
+    wired = on_wire(error, final=final)
+    if about == {"failures": 1} and wired.type not in INFRASTRUCTURE:
+        return wired
+    return on_wire(error, {HEADER: about}, final=final)
+
+
+def infrastructure(kind: str, attempt: Attempt, message: str) -> ApplicationError:
+    """Record an execution that didn't end by itself."""
+    details = {HEADER: {**attempt.verdict.to_json(), "kind": kind}}
+    return ApplicationError(message, details, type=kind, non_retryable=True)
+
+
+def _envelope(attempt: Attempt, raw_input: bytes) -> dict[str, Json]:
+    """Give what the marker of a local step lacks: input, times, header."""
+    header = attempt.header.model_dump(mode="json", exclude_defaults=True, exclude={"run", "attempt"})
+    return {
+        "input": pydantic_core.from_json(raw_input),
+        "started": attempt.began.isoformat(),
+        "finished": datetime.now(tz=UTC).isoformat(),
+        **({"header": header} if header else {}),
+    }
+
+
+def _beside(verdict: Verdict, skipped: str | None) -> dict[str, Json]:
+    kept = {k: v for k, v in verdict.to_json().items() if k in ("generation", "changed", "saved")}
+    return kept | ({} if skipped is None else {"skipped": skipped})
+
+
+async def _small_enough(attempt: Attempt, payload: Payload) -> None:
+    codec = attempt.client.data_converter.payload_codec
+    encoded = (await codec.encode([payload]))[0] if codec else payload
+    if encoded.ByteSize() > PAYLOAD_LIMIT:
+        raise ResultTooLarge(
+            f"{attempt.step}: the output has {encoded.ByteSize()} bytes, {PAYLOAD_LIMIT} can be recorded; "
+            "return a reference to where it is kept"
+        )

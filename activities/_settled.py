@@ -1,0 +1,141 @@
+"""The one place where the end of an execution is classified: done, failed, skipped or unknown.
+
+Flows ask it about activities that just ended, reports about events of a history; both get the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+import pydantic_core
+from temporalio.api.common.v1 import Payload
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
+
+from activities._encode import CANCELLED, INFRASTRUCTURE
+from activities._failure import Failure
+from activities._json import Json
+from activities._outcome import Status
+from activities._wire import HEADER, Verdict
+
+
+class Again(Enum):
+    """Why a step may be dispatched again."""
+
+    FAILURE = "the handler failed and may be retried"
+    LOSS = "the execution was lost"
+    ABSENT = "no worker knew the operation"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a step stands after an execution.
+
+    Attributes:
+        status: as it would be if nothing more happened.
+        verdict: of all executions so far.
+        output: JSON, in a tuple of one; empty where there is none.
+        error: the exception, for the cause of what is raised.
+        skipped: the reason of a skip.
+        again: why it may be dispatched again; ``None`` when it may not.
+        delay: what the handler asked to wait before that.
+        envelope: of a local execution: its input, ISO start and end, header.
+    """
+
+    status: Status
+    verdict: Verdict = Verdict()
+    output: tuple[Json, ...] = ()
+    error: BaseException | None = None
+    skipped: str | None = None
+    again: Again | None = None
+    delay: timedelta | None = None
+    envelope: dict[str, Json] | None = None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The error as a value."""
+        return None if self.error is None else Failure.of(self.error)
+
+
+def ended_well(payload: Payload, carried: Verdict, *, local: bool) -> Settled:
+    """Classify a result."""
+    value: Json = pydantic_core.from_json(payload.data) if payload.data else None
+    beside: dict[str, Json]
+    if local:
+        beside, output = dict(value), value["output"]
+    else:
+        beside = pydantic_core.from_json(payload.metadata[HEADER]) if HEADER in payload.metadata else {}
+        output = value
+    verdict = Verdict.from_json({**carried.to_json(), **_only_verdict(beside)})
+    skipped = beside.get("skipped")
+    given = () if skipped is not None and output is None else (output,)
+    return Settled(Status.DONE if skipped is None else Status.SKIPPED, verdict, given, skipped=skipped, envelope=value if local else None)
+
+
+def ended_badly(error: BaseException, carried: Verdict) -> Settled:
+    """Classify a failure, as it reaches a workflow or stands in a history."""
+    cause = (error.cause or error) if isinstance(error, ActivityError) else error
+    if isinstance(cause, TimeoutError):
+        return _timed_out(cause, carried)
+    if isinstance(cause, ApplicationError):
+        return _application(cause, carried)
+    if _is_cancel(cause):
+        return _final(cause, replace(carried, called=bool(carried.failures or carried.losses)))
+    return _final(cause, carried.failed(unknown=True))
+
+
+def never_settled(carried: Verdict) -> Settled:
+    """Classify an execution that has no end in the history: its effect may be there."""
+    return Settled(Status.UNKNOWN, replace(carried, unknown=True))
+
+
+def _timed_out(error: TimeoutError, carried: Verdict) -> Settled:
+    details = error.last_heartbeat_details
+    verdict = Verdict.from_json({**carried.to_json(), **dict(details[0])}) if details else carried
+    if error.type == TimeoutType.SCHEDULE_TO_START:
+        return _final(error, replace(verdict, called=bool(verdict.failures or verdict.losses)))
+    if error.type == TimeoutType.HEARTBEAT:
+        return Settled(Status.UNKNOWN, verdict.lost(), error=error, again=Again.LOSS)
+    return Settled(Status.UNKNOWN, verdict.failed(unknown=True), error=error, again=Again.FAILURE)
+
+
+def _application(error: ApplicationError, carried: Verdict) -> Settled:
+    entry = _entry(error)
+    verdict = Verdict.from_json({**carried.to_json(), **entry}) if entry else carried
+    if error.type in INFRASTRUCTURE and (entry is None or "kind" in entry):
+        return _infrastructure(error, verdict)
+    verdict = verdict if entry else carried.failed()
+    again = None if error.non_retryable else Again.FAILURE
+    envelope = entry if entry and "started" in entry else None
+    settled = _final(error, verdict)
+    return replace(settled, again=again, delay=error.next_retry_delay, envelope=envelope)
+
+
+def _infrastructure(error: ApplicationError, verdict: Verdict) -> Settled:
+    if error.type == "NotFoundError":
+        absent = replace(verdict, losses=verdict.losses + 1, called=bool(verdict.failures or verdict.unknown))
+        return replace(_final(error, absent), again=Again.ABSENT)
+    if error.type == CANCELLED:
+        return _final(error, replace(verdict, unknown=True))
+    return Settled(Status.UNKNOWN, verdict.lost(), error=error, again=Again.LOSS)
+
+
+def _final(error: BaseException, verdict: Verdict) -> Settled:
+    return Settled(Status.UNKNOWN if verdict.unknown else Status.FAILED, verdict, error=error)
+
+
+def _entry(error: ApplicationError) -> dict[str, Any] | None:
+    last = error.details[-1] if error.details else None
+    return last[HEADER] if isinstance(last, dict) and HEADER in last else None
+
+
+def _only_verdict(data: dict[str, Json]) -> dict[str, Json]:
+    return {k: v for k, v in data.items() if k in ("generation", "changed", "saved")}
+
+
+def _is_cancel(error: BaseException) -> bool:
+    return isinstance(error, (CancelledError, asyncio.CancelledError))
+

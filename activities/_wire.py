@@ -1,0 +1,134 @@
+"""What travels between a flow and an activity beside the user's values, and what is told of executions.
+
+The header holds no user data, since codecs leave headers alone. A step's first dispatch sends the input and
+nothing else; what later dispatches must know goes beside it as a second argument (:class:`Verdict`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict
+from temporalio.api.common.v1 import Payload
+
+from activities._json import Json
+
+HEADER = "counterstep"
+"""Key of our header, of our metadata on result payloads, and of our entry in failure details."""
+
+MAX_LOSSES = 20
+
+
+class StepHeader(BaseModel):
+    """What a step's activity knows of where it stands.
+
+    Attributes:
+        run: the run id that it was scheduled in; another one executes it after a reset.
+        origin: where the flow began, if that is another run.
+        workflow: the workflow id that its key is made with, if the step was taken over from another run.
+        step: its name, if the activity id doesn't tell.
+        leg: of a long-running operation.
+        series: id and order of its series.
+        key: the call's own key.
+        flows: definitions of the inline flows that it is in, outermost first.
+        attempt: of a local step, which the flow counts.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    origin: str | None = None
+    workflow: str | None = None
+    step: str | None = None
+    leg: int = 0
+    series: tuple[str, int] | None = None
+    key: str | None = None
+    flows: tuple[str, ...] = ()
+    attempt: int = 1
+
+    def payload(self) -> Payload:
+        """Write it. No encoding is named: it is ours alone, and each step's history holds it."""
+        return Payload(data=self.model_dump_json(exclude_defaults=True).encode())
+
+    @classmethod
+    def read(cls, payload: Payload) -> StepHeader:
+        """Read it back."""
+        return cls.model_validate_json(payload.data)
+
+
+class Identity(BaseModel):
+    """What an idempotency key is made of, beside the generation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    namespace: str
+    workflow: str
+    origin: str
+    leg: int = 0
+    step: str
+
+    def key(self, generation: int) -> str:
+        """Give the idempotency key of a generation."""
+        parts = (self.namespace, self.workflow, self.origin, str(self.leg), self.step, str(generation))
+        return sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all executions of a step so far amount to.
+
+    Attributes:
+        failures: attempts that raised or ran into their start-to-close timeout.
+        losses: executions that were lost.
+        unknown: whether any execution may have left an effect behind although the step failed.
+        called: whether the handler was ever called.
+        generation: how often the input was changed.
+        changed: the input as changed, in a list of one; empty when it never was.
+        saved: what the handler saved last.
+    """
+
+    failures: int = 0
+    losses: int = 0
+    unknown: bool = False
+    called: bool = True
+    generation: int = 0
+    changed: tuple[Json, ...] = ()
+    saved: Json = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Give what differs from the defaults."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: value for name, value in plain.items() if value != getattr(_NOTHING, name)}
+
+    @classmethod
+    def from_json(cls, data: Json) -> Verdict:
+        """Read it back, leaving out what this version doesn't know."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**known, "changed": tuple(known.get("changed", ()))})
+
+    def lost(self) -> Verdict:
+        """Add a loss: the effect may be there."""
+        return replace(self, losses=self.losses + 1, unknown=True)
+
+    def failed(self, *, unknown: bool = False) -> Verdict:
+        """Add a failure."""
+        return replace(self, failures=self.failures + 1, unknown=self.unknown or unknown)
+
+
+_NOTHING = Verdict()
+
+
+def json_payload(value: Json) -> Payload:
+    """Write JSON as a payload, whatever converter the client has; codecs apply to it as to any other."""
+    return Payload(metadata={"encoding": b"json/plain"}, data=pydantic_core.to_json(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Give an activity's argument as JSON, whether it came with a type hint or without."""
+    payload = getattr(value, "payload", None)
+    if isinstance(payload, Payload):
+        return b"null" if payload.metadata.get("encoding") == b"binary/null" else payload.data
+    return pydantic_core.to_json(value)

@@ -1,0 +1,1 @@
+"""Counterstep: durable operations on Temporal."""

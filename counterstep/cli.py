@@ -1,0 +1,24 @@
+"""The operator's command."""
+
+from __future__ import annotations
+
+import typer
+
+from worker import worker
+
+app = typer.Typer(name="counterstep", help="Durable operations on Temporal.", no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(worker)
+
+
+@app.callback()
+def counterstep() -> None:
+    """Durable operations on Temporal: every step has its counter-step."""
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

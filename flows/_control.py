@@ -1,0 +1,126 @@
+"""What an operator, or Temporal, asks of a run: cancel, stop, pause, decisions on approvals."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+from temporalio import workflow
+
+from flows._errors import ApprovalRejected, ApprovalTimedOut
+
+
+class Decision(BaseModel):
+    """An operator's decision on an approval.
+
+    Attributes:
+        name: of the approval.
+        by: who decided.
+        reason: why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    by: str | None = None
+    reason: str | None = None
+
+
+class Note(BaseModel):
+    """Who asked for something, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        """Give it as the end of a message."""
+        return f"{f' by {self.by}' if self.by else ''}{f': {self.reason}' if self.reason else ''}"
+
+
+@dataclass
+class Approval:
+    """A named place where a run waits for an operator.
+
+    Attributes:
+        decision: once there is one.
+        rejected: whether it is a rejection.
+    """
+
+    decision: Decision | None = None
+    rejected: bool = False
+
+    def decide(self, decision: Decision, *, rejected: bool) -> None:
+        """Record the decision."""
+        self.decision, self.rejected = decision, rejected
+
+
+@dataclass
+class Control:
+    """What was asked of a run so far.
+
+    Attributes:
+        paused: whether no new step or undo may start.
+        cancelled: whether Temporal was asked to cancel the run.
+        stopped: who stopped it, if somebody did.
+        body: the task that runs the author's code.
+        approvals: those that wait, by name.
+    """
+
+    paused: bool = False
+    cancelled: bool = False
+    stopped: Note | None = None
+    body: asyncio.Task[object] | None = None
+    approvals: dict[str, Approval] = field(default_factory=dict)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run is to unwind, whatever its policy says."""
+        return self.cancelled or self.stopped is not None
+
+    async def unpaused(self) -> None:
+        """Wait until the run isn't paused."""
+        if self.paused:
+            await workflow.wait_condition(lambda: not self.paused)
+
+    def cancel(self) -> None:
+        """Ask the body to end, once."""
+        asked, self.cancelled = self.ending, True
+        if not asked and self.body is not None:
+            self.body.cancel()
+
+    def stop(self, note: Note) -> None:
+        """Stop the run: it unwinds, then fails."""
+        asked, self.stopped = self.ending, self.stopped or note
+        if not asked and self.body is not None:
+            self.body.cancel()
+
+    def waiting(self, name: str) -> Approval | None:
+        """Give the approval that waits under this name."""
+        found = self.approvals.get(name)
+        return None if found is None or found.decision is not None else found
+
+    async def approval(self, name: str, timeout: timedelta | None) -> Decision:
+        """Wait for a decision.
+
+        Raises:
+            ApprovalRejected: naming who rejected it, and why.
+            ApprovalTimedOut: when nobody decided in time.
+        """
+        waiting = self.approvals[name] = Approval()
+        try:
+            await workflow.wait_condition(
+                lambda: waiting.decision is not None, timeout=timeout, timeout_summary=f"approval {name}"
+            )
+        except TimeoutError:
+            raise ApprovalTimedOut(f"approval {name!r}: nobody decided within {timeout}") from None
+        finally:
+            self.approvals.pop(name, None)
+        decision = waiting.decision
+        assert decision is not None
+        if waiting.rejected:
+            raise ApprovalRejected(f"approval {name!r} rejected{Note(by=decision.by, reason=decision.reason)}")
+        return decision

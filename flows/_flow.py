@@ -1,0 +1,182 @@
+"""Running a flow's body to one of its ends: completed, rolled back, stuck, kept, cancelled, refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from activities import CounterstepError, NotSerializable, ResultTooLarge, Status
+from activities._failure import Failure, on_wire
+from activities._json import PAYLOAD_LIMIT, Json, size
+from activities._schema import Schema
+from flows._errors import ExecutionStopped, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._scope import Scope
+from flows._status import leave_memo
+from flows._step import wait_for
+from flows._undo import undo_one, unwind
+
+Body = Callable[[], Awaitable[Any]]
+
+
+class Flow:
+    """The run's own flow, from its first task to its end."""
+
+    def __init__(self, scope: Scope, output: Schema[Any]) -> None:
+        """Take the run's own scope, and the type of its result."""
+        self.scope = scope
+        self.run = scope.run
+        self.output = output
+
+    async def main(self, body: Body) -> Json:
+        """Run the body to an end.
+
+        Returns:
+            The run's result.
+
+        Raises:
+            RolledBack, Stuck, Kept, ResetAfterUndo: the run's end.
+            asyncio.CancelledError: when it was cancelled and unwound.
+        """
+        control = self.run.control
+        control.body = task = asyncio.create_task(self._result(body))
+        while not task.done():
+            try:
+                await workflow.wait([task])
+            except asyncio.CancelledError:
+                control.cancel()
+        control.body = None
+        error = None if task.cancelled() else task.exception()
+        ending = control.ending or task.cancelled() or error is not None
+        if self.run.guard.error is None and not ending:
+            await self._checked()
+        if self.run.guard.error is not None:
+            raise self.run.guard.error
+        if not ending:
+            return self._complete(task.result())
+        return await self._fail(error or asyncio.CancelledError())
+
+    async def _result(self, body: Body) -> Json:
+        """Run the body, and check what it returns before it counts as done."""
+        value = await body()
+        who = f"{self.scope.definition}: result"
+        try:
+            dumped = self.output.dump(value, who)
+        except CounterstepError as error:
+            raise NotSerializable(error.message) from None
+        if size(dumped) > PAYLOAD_LIMIT:
+            raise ResultTooLarge(f"{who} has {size(dumped)} bytes, {PAYLOAD_LIMIT} can be recorded")
+        return dumped
+
+    async def _checked(self) -> None:
+        """Look into a reset that was noticed, whatever is asked meanwhile."""
+        task = asyncio.create_task(self.run.guard.check())
+        if await wait_for([task]):
+            self.run.control.cancel()
+        task.exception()
+
+    def _complete(self, result: Json) -> Json:
+        self.scope.end(Status.DONE, (result,))
+        self.run.board.move("completed")
+        if self.run.not_undone:
+            leave_memo("stuck", "completed, but an inner flow left steps that are not undone", self._left())
+        return result
+
+    async def _fail(self, error: BaseException) -> Json:
+        if not unwinds(error):
+            raise error  # a bug: Temporal retries the task until fixed code arrives
+        ending = self.run.control.ending
+        if ending or self.scope.policy.on_failure == "unwind":
+            await self._unwind()
+        if self.run.guard.error is not None:
+            raise self.run.guard.error
+        raise self._end(error, ending)
+
+    async def _unwind(self) -> None:
+        """Undo in a task of its own, which no cancel reaches."""
+        self.run.board.move("unwinding")
+        task = asyncio.create_task(unwind_scope(self.scope))
+        if await wait_for([task]):
+            self.run.control.cancelled = True
+        if self.run.guard.error is None:
+            task.result()
+        else:
+            task.exception()
+
+    def _end(self, error: BaseException, ending: bool) -> BaseException:
+        control, who = self.run.control, self.run.definition
+        cause = ExecutionStopped(f"{who} was stopped{control.stopped}") if control.stopped else _cause(error)
+        reason = str(Failure.of(cause)) if cause else "cancelled"
+        if self.run.not_undone:
+            lines = [f"{who} is stuck: {reason}", *(f"not undone: {left}" for left in self.run.not_undone)]
+            return self._leave("stuck", "\n".join(lines), Stuck("\n".join(lines)), cause)
+        if control.cancelled and not control.stopped:
+            return self._leave("cancelled", "cancelled, everything undone", asyncio.CancelledError(f"{who} was cancelled"), None)
+        if ending or self.scope.policy.on_failure == "unwind":
+            return self._leave("rolled_back", reason, RolledBack(f"{who} rolled back: {_plain(reason)}"), cause)
+        return self._leave("kept", reason, Kept(f"{who} failed, and what it did is kept: {_plain(reason)}"), cause)
+
+    def _leave(self, state: str, reason: str, end: BaseException, cause: BaseException | None) -> BaseException:
+        self.run.board.move(state)
+        self.scope.end(Status.FAILED, error=cause or end)
+        leave_memo(state, reason, self._left())
+        end.__cause__ = cause
+        return end
+
+    def _left(self) -> list[str]:
+        return [left.step for left in self.run.not_undone]
+
+
+async def unwind_scope(scope: Scope) -> None:
+    """Undo what a scope did; what couldn't be undone is kept in mind by the run."""
+    run = scope.run
+    records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
+    for record in records:
+        if record.wanted(scope.policy):
+            run.board.set(record.step, "to be undone")
+    run.not_undone += await unwind(run.gate, records, scope.policy)
+    for record in records:
+        if record.undone:
+            run.undone(record)
+        elif record.undoing is not None:
+            run.board.set(record.step, "not undone")
+    scope.records = []
+
+
+async def undo_step(scope: Scope, step: str) -> None:
+    """Undo one step of a scope, in a task that no cancel reaches.
+
+    Raises:
+        Stuck: when its undo failed.
+        CounterstepError: when there is nothing to undo.
+    """
+    run = scope.run
+    record = next((r for r in scope.records if r.step == step), None)
+    if record is None or record.undone or record.settled is None or record.settled.status is Status.SKIPPED:
+        raise CounterstepError(f"{step} has nothing to undo: it isn't a step of this flow with an undo, or it is undone")
+    task = asyncio.create_task(undo_one(run.gate, record))
+    cancelled = await wait_for([task])
+    left = task.result()
+    if left is None:
+        run.undone(record)
+        scope.records.remove(record)
+    if cancelled:
+        raise asyncio.CancelledError(f"cancelled while {step} was undone")
+    if left is not None:
+        raise Stuck(f"step {step} is not undone: {left.reason}")
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    first = first_of(error)
+    if isinstance(first, asyncio.CancelledError):
+        return None
+    return first if isinstance(first, ApplicationError) else on_wire(first)
+
+
+def _plain(reason: str) -> str:
+    """Leave out our own type's name at the beginning of a reason."""
+    kind, _, rest = reason.partition(": ")
+    return rest if kind in ("OperationFailed", "SequenceFailed", "SeriesFailed", "ExecutionStopped") else reason

@@ -1,0 +1,105 @@
+"""What our worker adds around workflows and activities: the step header, heartbeats, a check of start inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    StartActivityInput,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+from activities import InvalidInput
+from activities._run import CURRENT_HEADER
+from activities._wire import HEADER, StepHeader
+
+_NEXT: ContextVar[StepHeader | None] = ContextVar("counterstep_next_header", default=None)
+
+
+@contextmanager
+def with_header(header: StepHeader) -> Iterator[None]:
+    """Send a header with the activity that is started inside."""
+    token = _NEXT.set(header)
+    try:
+        yield
+    finally:
+        _NEXT.reset(token)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    heartbeat_timeout = timedelta(seconds=30)
+
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
+        header = _NEXT.get()
+        if header is not None:
+            input = replace(
+                input,
+                headers={**input.headers, HEADER: header.payload()},
+                heartbeat_timeout=self.heartbeat_timeout,
+            )
+        return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
+        header = _NEXT.get()
+        if header is not None:
+            input = replace(input, headers={**input.headers, HEADER: header.payload()})
+        return super().start_local_activity(input)
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    outbound: type[_Outbound] = _Outbound
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(self.outbound(outbound))
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        one = getattr(input.type, "__counterstep_input__", None)
+        if one is not None and len(input.args) != 1:
+            input = replace(input, args=[one(len(input.args))])
+        return await super().execute_workflow(input)
+
+
+class _Activities(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        if HEADER in input.headers:
+            CURRENT_HEADER.set(StepHeader.read(input.headers[HEADER]))
+        return await super().execute_activity(input)
+
+
+@dataclass(frozen=True)
+class StepInterceptor(Interceptor):
+    """Carries the step header, sets the heartbeat timeout of remote operations, checks how many inputs came.
+
+    Attributes:
+        heartbeat_timeout: after which silence an execution counts as lost.
+    """
+
+    heartbeat_timeout: timedelta = timedelta(seconds=30)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """See base class."""
+        return _Activities(next)
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        """See base class."""
+        outbound = type("_Outbound", (_Outbound,), {"heartbeat_timeout": self.heartbeat_timeout})
+        return type("_Inbound", (_Inbound,), {"outbound": outbound})
+
+
+def wrong_count(count: int, who: str) -> InvalidInput:
+    """Make the error for a start with no input or several."""
+    got = "no input" if count == 0 else f"{count} inputs"
+    return InvalidInput(f"{who}: got {got}, one is expected; give it with --input")

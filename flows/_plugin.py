@@ -1,0 +1,158 @@
+"""Everything a Temporal client and worker need to run our definitions, as one plugin."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.common import VersioningBehavior
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter, PayloadConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from activities import DefinitionError, EnvironmentSecrets, InvalidInput, Registry, SecretSource
+from activities._run import Host, activities_for
+from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
+from flows._interceptor import StepInterceptor
+from flows._services import Services
+
+PASSED_THROUGH = ("activities", "flows", "counterstep", "pydantic", "pydantic_core", "semver", "rich")
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class CounterstepPlugin(SimplePlugin):
+    """Runs operations and flows on somebody's own ``Client`` and ``Worker``; give it to the client.
+
+    ``Client.connect(..., plugins=[CounterstepPlugin(registry, deps=cloud)])``, then any ``Worker`` of that
+    client serves the registry.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        deps: Any = None,
+        lifespan: Lifespan | None = None,
+        secrets: SecretSource | None = None,
+        data_converter: DataConverter | None = None,
+        heartbeat_timeout: timedelta = timedelta(seconds=30),
+        max_threads: int = 100,
+    ) -> None:
+        """Make the plugin.
+
+        Args:
+            registry: what is served.
+            deps: the operations' dependencies: one object, or ``{type: object}``.
+            lifespan: yields them instead, around the worker's life.
+            secrets: where ``ctx.secret`` looks; environment variables unless given.
+            data_converter: instead of the client's own; ours converts with pydantic.
+            heartbeat_timeout: after which silence a remote execution counts as lost.
+            max_threads: how many ``def`` handlers run at once.
+        """
+        self._registry = registry
+        self._lifespan = lifespan
+        self._deps = deps
+        self._secrets = secrets or EnvironmentSecrets()
+        self._threads = max_threads
+        self._host: Host | None = None
+        super().__init__(
+            "counterstep",
+            data_converter=lambda given: _guarded(data_converter or given),
+            interceptors=[StepInterceptor(heartbeat_timeout)],
+            activities=self._activities(),
+            workflows=[*registry.flows(), Claim],
+            workflow_runner=_with_passthrough,
+            run_context=self._serving,
+        )
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """See base class. Under worker versioning sequences are pinned, unless the worker says otherwise."""
+        config = super().configure_worker(config)
+        deployment = config.get("deployment_config")
+        versioned = deployment is not None and deployment.use_worker_versioning
+        if deployment is not None and deployment.default_versioning_behavior is VersioningBehavior.UNSPECIFIED and versioned:
+            config["deployment_config"] = dataclasses.replace(
+                deployment, default_versioning_behavior=VersioningBehavior.PINNED
+            )
+        config["workflows"] = [*config.get("workflows", ()), UpgradingDispatcher if versioned else Dispatcher]
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """See base class."""
+        config = super().configure_replayer(config)
+        config["workflows"] = [*config.get("workflows", ()), Dispatcher]
+        return config
+
+    def _activities(self) -> Sequence[Callable[..., Any]]:
+        operations = [made for op in self._registry.operations() for made in activities_for(op, self._current)]
+        return [*operations, *Services(self._registry).activities()]
+
+    def _current(self) -> Host:
+        assert self._host is not None, "activities run only while the worker does"
+        return self._host
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        """Provide the dependencies while a worker runs."""
+        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
+        try:
+            async with self._lifespan() if self._lifespan else _nothing(self._deps) as deps:
+                self._host = Host(deps, self._secrets, executor)
+                _check_deps(self._registry, self._host)
+                yield
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def _nothing(deps: Any) -> AsyncIterator[Any]:
+    yield deps
+
+
+def _check_deps(registry: Registry, host: Host) -> None:
+    wanted = ((op.definition, op.deps_type) for op in registry.operations() if op.deps_type is not Any)
+    gaps = [f"{definition} wants {type_}" for definition, type_ in wanted if host.deps_for(type_) is None]
+    if gaps and isinstance(host.deps, dict):
+        raise DefinitionError(f"lifespan yields no dependency for: {'; '.join(gaps)}")
+
+
+class _Guard(PayloadConverter):
+    """A payload converter whose errors fail the run instead of hanging it: bad input is nobody's bug."""
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        try:
+            return super().from_payloads(payloads, type_hints)  # type: ignore[safe-super]
+        except Exception as error:
+            kinds = sorted({p.metadata.get("encoding", b"?").decode(errors="replace")[:100] for p in payloads})
+            raise InvalidInput(f"can't read values encoded as {', '.join(kinds)}: {type(error).__name__}") from None
+
+
+class _GuardedPydantic(_Guard, PydanticPayloadConverter):
+    pass
+
+
+def _guarded(given: DataConverter | None) -> DataConverter:
+    """Convert with pydantic unless the client has a converter of its own, whose codec stays."""
+    given = given or DataConverter.default
+    known = given.payload_converter_class
+    if issubclass(known, _Guard):
+        return given
+    if known in (DataConverter.default.payload_converter_class, PydanticPayloadConverter):
+        return dataclasses.replace(given, payload_converter_class=_GuardedPydantic)
+    return dataclasses.replace(given, payload_converter_class=type(f"Guarded{known.__name__}", (_Guard, known), {}))
+
+
+def _with_passthrough(given: WorkflowRunner | None) -> WorkflowRunner:
+    """Let the framework into the sandbox as it is; user modules are imported there for each run."""
+    runner = given or SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    restrictions = runner.restrictions.with_passthrough_modules(*PASSED_THROUGH)
+    return dataclasses.replace(runner, restrictions=restrictions)

@@ -1,0 +1,76 @@
+"""A run that was reset after something in it was undone must not go on: nothing undone ever counts as done."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+
+from activities._json import Json
+from flows._errors import ResetAfterUndo
+
+UNDONE_IN_ORIGIN = "counterstep-undone"
+"""Local activity that lists the steps of this run's origin that were undone, in any run of it."""
+
+
+class ResetGuard:
+    """Notices a reset, live and in replay, and then asks once whether anything was undone.
+
+    Temporal gives a reset run a new random seed at the reset point, before any code runs there; a reset to the
+    first task shows in the run id instead.
+    """
+
+    def __init__(self) -> None:
+        """Begin to watch; must be made when the run begins."""
+        self._pending = False
+        self._error: ResetAfterUndo | None = None
+        self._asking: asyncio.Task[list[str]] | None = None
+        workflow.register_random_seed_callback(self._noticed)
+        info = workflow.info()
+        if info.run_id != info.original_execution_run_id and workflow.patched("reset-at-start"):
+            self._pending = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether a reset was noticed and not yet looked into."""
+        return self._pending
+
+    @property
+    def error(self) -> ResetAfterUndo | None:
+        """Why the run must end, if it must."""
+        return self._error
+
+    async def check(self) -> None:
+        """Look into a reset that was noticed.
+
+        Raises:
+            ResetAfterUndo: naming the steps that were undone.
+        """
+        if self._pending and self._error is None:
+            await self._look()
+        if self._error is not None:
+            raise self._error
+
+    async def _look(self) -> None:
+        self._asking = self._asking or asyncio.create_task(self._undone())
+        steps = await asyncio.shield(self._asking)
+        self._pending, self._asking = False, None
+        if steps:
+            self._error = ResetAfterUndo(
+                f"this run was reset after {', '.join(steps[:20])} {'was' if len(steps) == 1 else 'were'} undone; "
+                "start a new run instead"
+            )
+
+    async def _undone(self) -> list[str]:
+        info = workflow.info()
+        found: list[Json] = await workflow.execute_local_activity(
+            UNDONE_IN_ORIGIN,
+            args=[info.workflow_id, info.run_id, info.original_execution_run_id],
+            start_to_close_timeout=timedelta(minutes=1),
+            summary="was anything undone before the reset?",
+        )
+        return [str(step) for step in found]
+
+    def _noticed(self, _seed: int) -> None:
+        self._pending = True

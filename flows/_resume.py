@@ -1,0 +1,170 @@
+"""Going on from an earlier run: the run is found, claimed, read, and its steps become this run's own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from activities import InvalidInput, Status
+from activities._failure import describe
+from activities._json import Json
+from activities._settled import Settled
+from activities._wire import StepHeader, Verdict
+from flows._undo import UndoRecord, UndoSpec
+
+FIND = "counterstep-find-run"
+READ = "counterstep-read-run"
+CLAIM = "counterstep-claim"
+_TIMEOUT = timedelta(minutes=5)
+
+
+class RunRef(BaseModel):
+    """A run by its ids.
+
+    Attributes:
+        workflow_id: of the run.
+        run_id: of the run; the newest one of the workflow id if it isn't given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workflow_id: str
+    run_id: str | None = None
+
+
+class Owner(BaseModel):
+    """Who took a run's undoing over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    origin: str
+
+
+class Found(BaseModel):
+    """A closed run that may be taken over.
+
+    Attributes:
+        ref: its ids.
+        origin: where its flow began.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ref: RunRef
+    origin: str
+
+
+class Taken(BaseModel):
+    """A step of an earlier run, as it was recorded.
+
+    Attributes:
+        step: its name there.
+        digest: what makes calls equal.
+        definition: of its operation, as ``id@version``.
+        description: of its operation.
+        input: the original input.
+        key: the call's own key.
+        status: how it ended.
+        output: JSON, in a list of one; empty where there is none.
+        skipped: the reason of a skip.
+        verdict: of its executions.
+        header: that makes its idempotency key.
+        timestamp: ISO time of its end.
+        undo: how it is undone, if it can be.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    digest: str
+    definition: str
+    description: str = ""
+    input: Json
+    key: str | None = None
+    status: Status
+    output: tuple[Json, ...] = ()
+    skipped: str | None = None
+    verdict: dict[str, Json] = {}
+    header: StepHeader
+    timestamp: str | None = None
+    undo: UndoSpec | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether an equal call need not run again."""
+        return self.status in (Status.DONE, Status.SKIPPED)
+
+    def record(self, order: int) -> UndoRecord | None:
+        """Give what this run needs to undo it."""
+        if self.undo is None:
+            return None
+        settled = Settled(self.status, Verdict.from_json(self.verdict), self.output, skipped=self.skipped)
+        return UndoRecord(order, self.step, self.definition, self.undo, self.input, self.header, settled)
+
+
+class TakenOver(BaseModel):
+    """What an earlier run left, in the order in which its steps were scheduled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: tuple[Taken, ...] = ()
+
+
+def wanted() -> RunRef | None:
+    """Read the memo ``resume_from``: a workflow id, or ``{"workflow_id", "run_id"}``.
+
+    Raises:
+        InvalidInput: when it is something else.
+    """
+    value: Any = workflow.memo_value("resume_from", default=None)
+    try:
+        return None if value is None else RunRef.model_validate({"workflow_id": value} if isinstance(value, str) else value)
+    except ValidationError as error:
+        raise InvalidInput(f"memo resume_from must be a workflow id, or its workflow_id and run_id: {describe(error)}") from None
+
+
+async def take_over(ref: RunRef) -> TakenOver:
+    """Find, claim and read an earlier run.
+
+    Raises:
+        InvalidInput: when it is open, gone, of another definition, or taken over by somebody else.
+    """
+    info = workflow.info()
+    me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)
+    found: Found = await workflow.execute_local_activity(
+        FIND,
+        args=[ref, me, info.workflow_type],
+        result_type=Found,
+        start_to_close_timeout=_TIMEOUT,
+        summary="find the earlier run",
+    )
+    try:
+        await workflow.start_child_workflow(
+            CLAIM,
+            me,
+            id=claim_id(found.ref.workflow_id, found.origin),
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            static_summary=f"{me.workflow_id} goes on from {found.ref.workflow_id}",
+        )
+    except WorkflowAlreadyStartedError:
+        pass  # reading it says whose claim it is
+    left: TakenOver = await workflow.execute_local_activity(
+        READ,
+        args=[found, me],
+        result_type=TakenOver,
+        start_to_close_timeout=_TIMEOUT,
+        summary="read the earlier run",
+    )
+    return left
+
+
+def claim_id(workflow_id: str, origin: str) -> str:
+    """Give the id of the workflow that owns the undoing of a run."""
+    return f"undo:{workflow_id}:{origin}"

@@ -1,0 +1,114 @@
+"""The state of one run: what was called, what may be undone, what is asked of it, what is shown of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from activities import Definition, Status
+from activities._json import size
+from activities._wire import Identity, StepHeader
+from counterstep.reports import report_id
+from flows._calls import Calls
+from flows._control import Control
+from flows._errors import HistoryLimit
+from flows._gate import Gate
+from flows._names import Names
+from flows._reset import ResetGuard
+from flows._resume import Taken, TakenOver
+from flows._status import Board
+from flows._undo import NotUndone, UndoRecord
+
+EVENT_LIMIT = 50_000
+BYTE_LIMIT = 46 * 1024 * 1024
+EVENTS_AN_UNDO = 7
+BYTES_AN_UNDO = 2048
+
+
+class Run:
+    """The state of one run, shared by the flow and every flow inline in it."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Begin; must be made in the first activation."""
+        self.definition = definition
+        self.info = workflow.info()
+        self.control = Control()
+        self.guard = ResetGuard()
+        self.gate = Gate(self.control, self.guard)
+        self.names = Names()
+        self.calls = Calls()
+        self.board = Board(str(definition))
+        self.taken: dict[str, list[Taken]] = {}
+        self.taken_records: dict[str, UndoRecord] = {}
+        self.not_undone: list[NotUndone] = []
+        self._order = 0
+        self._undoable = 0
+        self._undo_bytes = 0
+
+    @property
+    def origin(self) -> str:
+        """The run id in which the flow itself began."""
+        return self.info.original_execution_run_id
+
+    def header(self, **more: Any) -> StepHeader:
+        """Make the header of a step."""
+        origin = None if self.origin == self.info.run_id else self.origin
+        return StepHeader(run=self.info.run_id, **{"origin": origin, **more})
+
+    def identity(self, step: str, header: StepHeader) -> Identity:
+        """Give what a step's key and report id are made of."""
+        return Identity(
+            namespace=self.info.namespace,
+            workflow=header.workflow or self.info.workflow_id,
+            origin=header.origin or header.run,
+            leg=header.leg,
+            step=header.step or step,
+        )
+
+    def take_over(self, earlier: TakenOver) -> None:
+        """Make what an earlier run left this run's own."""
+        for taken in earlier.steps:
+            self.names.reserve(taken.step)
+            self.taken.setdefault(taken.digest, []).append(taken)
+            record = taken.record(self.order())
+            if record is not None:
+                self.taken_records[taken.step] = record
+                self.undoable(size(taken.input))
+
+    def order(self) -> int:
+        """Give the next number in the order of scheduling."""
+        self._order += 1
+        return self._order
+
+    def undoable(self, size: int) -> None:
+        """Count a step that may have to be undone."""
+        self._undoable += 1
+        self._undo_bytes += 2 * size + BYTES_AN_UNDO
+
+    def room(self) -> None:
+        """Make sure that unwinding still fits into the history.
+
+        Raises:
+            HistoryLimit: when another step would take its room.
+        """
+        events = self.info.get_current_history_length() + EVENTS_AN_UNDO * (self._undoable + 2)
+        if events > EVENT_LIMIT or self.info.get_current_history_size() + self._undo_bytes > BYTE_LIMIT:
+            raise HistoryLimit(
+                f"{self.definition}: {self.info.get_current_history_length()} events are written, and undoing "
+                f"{self._undoable} steps needs the rest; split the work, or start parts of it as flows of their own"
+            )
+
+    def pause(self, paused: bool) -> None:
+        """Hold new steps and undos back, or let them go."""
+        self.control.paused = paused
+        self.board.pause(paused)
+
+    def undone(self, record: UndoRecord) -> None:
+        """Take note that a step was undone: it answers no call any more."""
+        self.calls.forget(report_id(self.identity(record.step, record.header)))
+        self.board.set(record.step, "undone")
+
+    def settled(self, step: str, status: Status) -> None:
+        """Show how a step ended."""
+        self.board.set(step, status.value)

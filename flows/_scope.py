@@ -1,0 +1,329 @@
+"""Executing operations and flows in a sequence: names, equal calls, undo records, reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+
+from activities import Definition, Failure, InvalidInput, Operation, Retry, Status
+from activities._json import PAYLOAD_LIMIT, Json, size
+from activities._settled import Settled
+from activities._wire import StepHeader, Verdict
+from counterstep.reports import ExecutionSeries, Report, report_id
+from flows._calls import call_digest
+from flows._errors import OperationFailed
+from flows._policy import Policy
+from flows._resume import Taken
+from flows._run import Run
+from flows._step import Call, settle
+from flows._undo import UndoRecord, UndoSpec
+
+AnyReport = Report[Any, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a call is made.
+
+    Attributes:
+        step: the author's name for it.
+        retry: instead of the operation's own.
+        force: run it even if an equal call succeeded.
+        key: the call's own key, part of equality.
+        series: id and order, if it is a member.
+    """
+
+    step: str | None = None
+    retry: Retry | None = None
+    force: bool = False
+    key: str | None = None
+    series: tuple[str, int] | None = None
+
+
+class Scope:
+    """A flow at work: the run's own, or one inline in it, as a namespace of its parent."""
+
+    def __init__(self, run: Run, definition: Definition, policy: Policy, inside: tuple[Scope, str] | None = None) -> None:
+        """Begin a scope: the run's own, or one ``inside`` a parent, under a name."""
+        self.run = run
+        self.definition = definition
+        self.policy = policy
+        self.path = f"{inside[1]}/" if inside else ""
+        self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
+        self.records: list[UndoRecord] = []
+        self.children: list[Callable[[], AnyReport]] = []
+        self.input: Any = None
+        self.result: tuple[Any, ...] = ()
+        self.outcome: Status | None = None
+        self.error: Failure | None = None
+        self.began = workflow.now()
+        self.finished: datetime | None = None
+
+    def end(self, outcome: Status, result: tuple[Any, ...] = (), error: BaseException | None = None) -> None:
+        """Record how the flow ended, for its report."""
+        self.outcome, self.result, self.finished = outcome, result, workflow.now()
+        self.error = None if error is None else Failure.of(error)
+
+    def succeeded(self, op: Operation[Any, Any], input: Any, series: str, options: Options) -> list[AnyReport]:
+        """Give the members of a series that succeeded, in order."""
+        digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
+        return [report for _, report in sorted(self.run.calls.series(digest, series).items())]
+
+    async def execute(self, op: Operation[Any, Any], input: Any, options: Options) -> AnyReport:
+        """Execute an operation, or answer from an equal call.
+
+        Raises:
+            OperationFailed: with the step's report.
+            InvalidInput, NotSerializable: before anything is scheduled.
+            HistoryLimit: when unwinding needs what is left of the history.
+            asyncio.CancelledError: when the run is ending.
+        """
+        data = self._dump(op, input)
+        digest = call_digest("operation", str(op.definition), data, options.key)
+        if options.force or options.series:
+            return await self._new(op, input, data, digest, options)
+        return await self.once(digest, lambda: self._new(op, input, data, digest, options))
+
+    async def once(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
+        """Answer an equal call from the newest success, or share the execution that is in flight."""
+        self.ending()
+        answered = self.run.calls.answer(digest)
+        if answered is not None:
+            return answered
+        shared = self.run.calls.in_flight.get(digest)
+        if shared is not None:
+            return await asyncio.shield(shared)
+        mine: asyncio.Future[AnyReport] = asyncio.get_running_loop().create_future()
+        self.run.calls.in_flight[digest] = mine
+        try:
+            mine.set_result(report := await execute())
+            return report
+        except BaseException as error:
+            mine.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            mine.exception()
+            raise
+        finally:
+            del self.run.calls.in_flight[digest]
+
+    async def series(self, op: Operation[Any, Any], input: Any, series: str, n: int, options: Options) -> list[AnyReport]:
+        """Execute an operation until a series has ``n`` successes; see :meth:`flows.Sequence.execute_n`."""
+        digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
+        while len(found := self._members(op, input, digest, series)) < n:
+            order = next(i for i in range(n) if i not in found)
+            await self.execute(op, input, replace(options, series=(series, order)))
+        return [found[order] for order in range(n)]
+
+    def ending(self) -> None:
+        """Begin nothing in a run that is to unwind.
+
+        Raises:
+            asyncio.CancelledError: when it is.
+        """
+        if self.run.control.ending and self.run.control.body is not None:
+            raise asyncio.CancelledError("the run is ending")
+
+    def adopt(self, step: str) -> None:
+        """Undo a step of the earlier run in this scope's place, now that it was called here."""
+        record = self.run.taken_records.pop(step, None)
+        if record is not None:
+            self.records.append(record)
+
+    def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
+        for taken in list(self.run.taken.get(digest, ())):
+            mine = taken.header.series is not None and taken.header.series[0] == series
+            if taken.answers and mine and self._answer(op, input, digest, taken) is not None:
+                self.run.taken[digest].remove(taken)
+        return self.run.calls.series(digest, series)
+
+    async def _new(self, op: Operation[Any, Any], input: Any, data: Json, digest: str, options: Options) -> AnyReport:
+        """Run it in this run, unless an earlier run that this one goes on from has the answer."""
+        self.ending()
+        taken = None if options.force else self._taken(digest, options)
+        if taken is not None:
+            self.run.taken[digest].remove(taken)
+            if taken.answers and (answered := self._answer(op, input, digest, taken)) is not None:
+                return answered
+        self.run.room()
+        step = _Step(self, op, input, data, options, taken)
+        report = await step.execute()
+        self.run.calls.add(digest, report)
+        return report
+
+    def _taken(self, digest: str, options: Options) -> Taken | None:
+        """Give the newest step of the earlier run that an equal call left: a success first, for a plain call."""
+        found = self.run.taken.get(digest, [])
+        if options.series is not None:
+            found = [taken for taken in found if taken.header.series == options.series]
+        return next((t for t in reversed(found) if t.answers), found[-1] if found else None)
+
+    def _answer(self, op: Operation[Any, Any], input: Any, digest: str, taken: Taken) -> AnyReport | None:
+        """Answer from the earlier run, if its output still fits the type."""
+        try:
+            result = tuple(op.output.load_value(value, taken.step) for value in taken.output)
+        except InvalidInput:
+            return None
+        self.adopt(taken.step)
+        report = replace(self._taken_report(taken, op.definition), input=input, result=result)
+        self.children.append(lambda: report)
+        self.run.calls.add(digest, report)
+        self.run.settled(taken.step, taken.status)
+        return report
+
+    def _taken_report(self, taken: Taken, definition: Definition) -> AnyReport:
+        header, finished = taken.header, taken.timestamp and datetime.fromisoformat(taken.timestamp)
+        return Report(
+            id=report_id(self.run.identity(taken.step, header)),
+            definition=definition,
+            step=taken.step,
+            input=taken.input,
+            outcome=taken.status,
+            timestamp=finished or None,
+            finished=finished or None,
+            skipped=taken.skipped,
+            execution_series=ExecutionSeries(*header.series) if header.series else None,
+            key=taken.key,
+            answered_from=(header.workflow or self.run.info.workflow_id, header.origin or header.run),
+        )
+
+    def _dump(self, op: Operation[Any, Any], input: Any) -> Json:
+        data = op.input.dump(input, f"{self.path}{op.definition}: input")
+        if size(data) > PAYLOAD_LIMIT:
+            raise InvalidInput(
+                f"{self.path}{op.definition}: the input has {size(data)} bytes, {PAYLOAD_LIMIT} are allowed; "
+                "pass a reference to where it is kept"
+            )
+        return data
+
+
+class _Step:
+    """One operation on its way through a run."""
+
+    def __init__(
+        self, scope: Scope, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None
+    ) -> None:
+        self.scope, self.run, self.op = scope, scope.run, op
+        self.input, self.data, self.options = input, data, options
+        self.name = taken.step if taken else self._name()
+        self.header = self._header(taken)
+        self.carried = Verdict.from_json(taken.verdict) if taken else Verdict()
+        self.record = self._record(taken)
+        self.report = self._blank()
+
+    async def execute(self) -> AnyReport:
+        """Record the undo, schedule, settle, report."""
+        self.run.board.set(self.name, "running")
+        self.scope.children.append(lambda: self.report)
+        try:
+            settled, cancelled = await settle(self.run.gate, self._call())
+        except asyncio.CancelledError:
+            self._never_scheduled()
+            raise
+        self._settle(settled)
+        if cancelled:
+            raise asyncio.CancelledError(f"cancelled in {self.name}")
+        if settled.error is not None:
+            raise self._failed(settled) from cause_of(settled.error)
+        return self.report
+
+    def _call(self) -> Call:
+        op = self.op
+        return Call(
+            activity_id=self.name,
+            type=str(op.definition),
+            args=(self.data,),
+            header=self.header,
+            timeout=op.timeout,
+            retry=self.options.retry or op.retry,
+            local=op.placement == "local",
+            task_queue=op.task_queue,
+            at_most_once=op.at_most_once,
+            summary=op.definition.description[:200] or None,
+            carried=replace(self.carried, failures=0, losses=0),
+        )
+
+    def _name(self) -> str:
+        names, path = self.run.names, self.scope.path
+        if self.options.step is not None:
+            return names.explicit(path, self.options.step)
+        series = self.options.series
+        return names.give(path, f"{series[0]}.{series[1]}" if series else self.op.definition.id)
+
+    def _header(self, taken: Taken | None) -> StepHeader:
+        """Make the header; a step that an earlier run left keeps its key."""
+        common: dict[str, Any] = {
+            "series": self.options.series,
+            "key": self.options.key or None,
+            "flows": self.scope.flows,
+        }
+        if taken is None:
+            return self.run.header(**common)
+        old = taken.header
+        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg}
+        return self.run.header(**common, **base, origin=origin, workflow=old.workflow)
+
+    def _record(self, taken: Taken | None) -> UndoRecord | None:
+        undo = UndoSpec.of(self.op)
+        if undo is None:
+            return None
+        if taken is not None:
+            self.run.taken_records.pop(taken.step, None)
+        definition = str(self.op.definition)
+        record = UndoRecord(self.run.order(), self.name, definition, undo, self.data, self.header)
+        self.scope.records.append(record)
+        self.run.undoable(size(self.data))
+        return record
+
+    def _never_scheduled(self) -> None:
+        if self.record is not None:
+            self.scope.records.remove(self.record)
+        self.run.board.drop(self.name)
+        self.scope.children[:] = [c for c in self.scope.children if c() is not self.report]
+
+    def _settle(self, settled: Settled) -> None:
+        result: tuple[Any, ...] = ()
+        if settled.output:
+            result = (self.op.output.load_value(settled.output[0], f"{self.name}: output"),)
+        if self.record is not None:
+            self.record.settled = settled
+        self.report = replace(
+            self.report,
+            outcome=settled.status,
+            result=result,
+            error=settled.failure,
+            skipped=settled.skipped,
+            timestamp=workflow.now(),
+            finished=workflow.now(),
+        )
+        self.run.settled(self.name, settled.status)
+
+    def _failed(self, settled: Settled) -> OperationFailed:
+        assert settled.failure is not None
+        tries = max(settled.verdict.failures + settled.verdict.losses, 1)
+        what = "failed" if settled.status is Status.FAILED else "has an unknown outcome"
+        times = f"{tries} attempt{'' if tries == 1 else 's'}"
+        message = f"step {self.name} ({self.op.definition}) {what} after {times}: {settled.failure.root}"
+        return OperationFailed.of(message, self.report)
+
+    def _blank(self) -> AnyReport:
+        series = self.options.series
+        return Report(
+            id=report_id(self.run.identity(self.name, self.header)),
+            definition=self.op.definition,
+            step=self.name,
+            input=self.input,
+            execution_series=ExecutionSeries(*series) if series else None,
+            key=self.options.key or None,
+            scheduled=workflow.now(),
+        )
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Leave out Temporal's envelope around an activity's failure."""
+    return getattr(error, "cause", None) or error
+
+

@@ -1,0 +1,350 @@
+"""Sequences: flows written as code, each a Temporal workflow class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Operation, Retry
+from activities._json import Json
+from activities._schema import Schema
+from activities._wire import json_bytes, json_payload
+from counterstep.reports import Report, tree_json
+from flows._control import Decision, Note
+from flows._errors import OperationFailed, SeriesFailed
+from flows._flow import Flow, undo_step
+from flows._gather import gather
+from flows._inline import execute_inline, flow_report
+from flows._interceptor import wrong_count
+from flows._policy import Policy
+from flows._resume import take_over, wanted
+from flows._run import Run
+from flows._scope import Options, Scope
+from flows._start_input import start_json
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+I = TypeVar("I")
+O = TypeVar("O")
+T = TypeVar("T")
+
+
+class Sequence(Generic[In, Out]):
+    """A flow written as code: ``class Deploy(Sequence[Spec, Info], id="deploy", version="1.0.0")``.
+
+    The class is a Temporal workflow class of type ``id@version``; it may have signals, queries and updates of
+    its own. Its body runs in Temporal's sandbox.
+
+    Attributes:
+        definition: id, version, and the docstring's first line.
+        policy: what happens when something fails.
+    """
+
+    definition: ClassVar[Definition]
+    policy: ClassVar[Policy] = Policy()
+    input: ClassVar[Schema[Any]]
+    output: ClassVar[Schema[Any]]
+    _body: ClassVar[Callable[..., Awaitable[Any]]]
+    _scope: Scope
+
+    def __init_subclass__(
+        cls, *, id: str | None = None, version: str | None = None, policy: Policy | None = None, **kwargs: Any
+    ) -> None:
+        """Make the class a workflow; without ``id`` it is an abstract base.
+
+        Raises:
+            DefinitionError: when something of the declaration is wrong.
+            NotSerializable: when a type would lose something in JSON.
+        """
+        super().__init_subclass__(**kwargs)
+        cls.policy = policy or cls.policy
+        if "run" in cls.__dict__:
+            cls._body = cls.__dict__["run"]
+        if id is not None or version is not None:
+            _declare(cls, id or "", version or "")
+
+    async def run(self, input: In) -> Out:
+        """The body, written by the author.
+
+        Args:
+            input: the start input.
+
+        Returns:
+            The run's result.
+        """
+        raise DefinitionError(f"{type(self).__name__} has no run(self, input)")
+
+    @overload
+    async def execute(
+        self, definition: Operation[I, O], input: I, *, step: str | None = ..., retry: Retry | None = ...,
+        force: bool = ..., key: str | None = ...,
+    ) -> Report[I, O]: ...  # fmt: skip
+    @overload
+    async def execute(
+        self, definition: type[Sequence[I, O]], input: I, *, step: str | None = ..., force: bool = ...,
+        key: str | None = ...,
+    ) -> Report[I, O]: ...  # fmt: skip
+    async def execute(
+        self,
+        definition: Any,
+        input: Any,
+        *,
+        step: str | None = None,
+        retry: Retry | None = None,
+        force: bool = False,
+        key: str | None = None,
+    ) -> Report[Any, Any]:
+        """Execute an operation, or another flow inline (seed operations: ``ExecuteOperation``, ``ExecuteSequence``).
+
+        An equal call (same definition, equal input, same key) that already succeeded in this run is answered
+        with its report, and isn't run again.
+
+        Args:
+            definition: an operation or a sequence class.
+            input: what it gets.
+            step: a name for the step; the definition's id unless given.
+            retry: instead of the operation's own.
+            force: run it even if an equal call succeeded.
+            key: part of equality, apart from the input.
+
+        Raises:
+            OperationFailed, SequenceFailed: with ``.report``. Caught, the step stays as it is.
+            InvalidInput, NotSerializable: before anything is scheduled.
+            DefinitionError: when ``step`` is used twice.
+            HistoryLimit: when unwinding needs what is left of the history.
+        """
+        options = Options(step=step, retry=retry, force=force, key=key)
+        if isinstance(definition, Operation):
+            return await self._at.execute(definition, input, options)
+        if isinstance(definition, type) and issubclass(definition, Sequence):
+            return await execute_inline(self._at, definition, input, options)
+        raise DefinitionError(f"execute takes an operation or a sequence class, not {definition!r}")
+
+    async def execute_n(
+        self,
+        definition: Operation[I, O],
+        input: I,
+        *,
+        series: str,
+        n: int,
+        retry: Retry | None = None,
+        key: str | None = None,
+    ) -> list[Report[I, O]]:
+        """Execute an operation ``n`` times, one after another, as a series (seed: ``ExecuteOperationN``).
+
+        Members that succeeded count, whatever ``n`` was then; a shorter ``n`` gives the first of them.
+
+        Args:
+            definition: the operation.
+            input: what each member gets.
+            series: names the series; letters, digits, ``-`` and ``_``.
+            n: how many members.
+            retry: instead of the operation's own, for each member.
+            key: part of equality, apart from the input.
+
+        Returns:
+            The reports, orders 0 to n-1.
+
+        Raises:
+            SeriesFailed: with ``.report`` of the member that failed, and ``.reports`` of those that succeeded.
+        """
+        at = self._at
+        options = Options(retry=retry, key=key)
+        try:
+            return await at.series(definition, input, series, n, options)
+        except OperationFailed as error:
+            failed = SeriesFailed(f"series {series}: {error.message}")
+            failed.report = error.report
+            failed.reports = at.succeeded(definition, input, series, options)
+            raise failed from error.__cause__
+
+    async def gather(self, *calls: Awaitable[T], limit: int = 16) -> list[T]:
+        """Run calls in parallel: ``await self.gather(self.execute(a, x), self.execute(b, y))``.
+
+        Args:
+            calls: what to await; each is begun only when there is room.
+            limit: how many run at once.
+
+        Returns:
+            The results, in the order of the calls.
+
+        Raises:
+            Exception: the first failure, once those in flight have settled; the rest never begins.
+        """
+        return await gather(calls, limit)
+
+    async def wait(self, duration: timedelta, *, name: str = "wait") -> None:
+        """Wait, durably.
+
+        Args:
+            duration: how long.
+            name: shown in the Temporal UI and in ``status``.
+        """
+        at = self._at
+        at.ending()
+        shown = at.run.names.give(at.path, name)
+        at.run.board.set(shown, "waiting")
+        await workflow.sleep(duration, summary=name)
+        at.run.board.set(shown, "done")
+
+    async def approval(self, name: str, *, timeout: timedelta | None = None) -> Decision:
+        """Wait for an operator's ``approve`` or ``reject``.
+
+        Args:
+            name: what the operator approves; unique among those that wait.
+            timeout: after which it fails; none unless given.
+
+        Returns:
+            Who approved, and why.
+
+        Raises:
+            ApprovalRejected: with who, and why.
+            ApprovalTimedOut: when nobody decided in time.
+        """
+        at = self._at
+        at.ending()
+        if at.run.control.waiting(name):
+            raise DefinitionError(f"approval {name!r} is waiting already")
+        shown = at.run.names.give(at.path, name)
+        at.run.board.set(shown, "waiting for approval")
+        try:
+            decision = await at.run.control.approval(name, timeout)
+        except BaseException:
+            at.run.board.set(shown, "not approved")
+            raise
+        at.run.board.set(shown, "approved")
+        return decision
+
+    async def undo(self, report: Report[Any, Any]) -> None:
+        """Undo one step now; it answers no call any more.
+
+        Args:
+            report: of the step.
+
+        Raises:
+            Stuck: when its undo fails.
+            CounterstepError: when there is nothing to undo.
+        """
+        await undo_step(self._at, report.step)
+
+    @property
+    def _at(self) -> Scope:
+        scope: Scope | None = getattr(self, "_scope", None)
+        if scope is None:
+            raise DefinitionError(f"{type(self).__name__} isn't running; call this from its run(), and pass no self around")
+        return scope
+
+    @workflow.query(name="status", description="The run's state, and each step's")
+    def _status(self) -> dict[str, Any]:
+        return self._at.run.board.view()
+
+    @workflow.query(name="report", description="The report tree, as this run knows it")
+    def _report(self) -> Json:
+        return tree_json(flow_report(self._at, ""))
+
+    @workflow.update(name="approve", description="Approve what waits under this name")
+    def _approve(self, decision: Decision) -> None:
+        self._decide(decision, rejected=False)
+
+    @workflow.update(name="reject", description="Reject what waits under this name")
+    def _reject(self, decision: Decision) -> None:
+        self._decide(decision, rejected=True)
+
+    @_approve.validator
+    def _can_approve(self, decision: Decision) -> None:
+        self._must_wait(decision.name)
+
+    @_reject.validator
+    def _can_reject(self, decision: Decision) -> None:
+        self._must_wait(decision.name)
+
+    @workflow.update(name="pause", description="Start no new step or undo")
+    def _pause(self, note: Note = Note()) -> None:
+        self._at.run.pause(True)
+
+    @workflow.update(name="unpause", description="Go on after pause")
+    def _unpause(self, note: Note = Note()) -> None:
+        self._at.run.pause(False)
+
+    @workflow.update(name="stop", description="Unwind, then fail as stopped")
+    def _stop(self, note: Note = Note()) -> None:
+        self._at.run.control.stop(note)
+
+    def _decide(self, decision: Decision, *, rejected: bool) -> None:
+        approval = self._at.run.control.waiting(decision.name)
+        assert approval is not None
+        approval.decide(decision, rejected=rejected)
+
+    def _must_wait(self, name: str) -> None:
+        control = self._at.run.control
+        if control.waiting(name) is None:
+            names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
+            raise ValueError(f"approval {name!r} isn't waiting; waiting now: {names}")
+
+
+AnySequence = type[Sequence[Any, Any]]
+
+
+def _declare(cls: AnySequence, id: str, version: str) -> None:
+    cls.definition = Definition(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
+    cls.input, cls.output = (Schema(type_) for type_ in _types(cls))
+    if not inspect.iscoroutinefunction(getattr(cls, "_body", None)):
+        raise DefinitionError(f"{cls.definition}: write async def run(self, input)")
+    for name in ("_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at"):
+        if name in cls.__dict__:
+            raise DefinitionError(f"{cls.definition}: {name} is ours; choose another name")
+    if not workflow.unsafe.in_sandbox():
+        cls.input.check(f"{cls.definition}: input")
+        cls.output.check(f"{cls.definition}: output")
+    setattr(cls, "run", _entry(cls))
+    setattr(cls, "__counterstep_input__", lambda count: _no_input(cls, count))
+    workflow.defn(name=str(cls.definition))(cls)
+
+
+def _types(cls: AnySequence) -> tuple[Any, Any]:
+    for base in (b for c in cls.__mro__ for b in getattr(c, "__orig_bases__", ())):
+        if isinstance(get_origin(base), type) and issubclass(get_origin(base), Sequence) and len(get_args(base)) == 2:
+            input, output = get_args(base)
+            return input, type(None) if output is None else output
+    raise DefinitionError(f"{cls.__name__}: write class {cls.__name__}(Sequence[Input, Output], id=…, version=…)")
+
+
+def _entry(cls: AnySequence) -> Any:
+    """Make the method that Temporal calls, around the author's body."""
+
+    async def run(self: Any, input: RawValue) -> Any:
+        return await _start(self, cls, input)
+
+    run.__module__, run.__qualname__ = cls.__module__, f"{cls.__qualname__}.run"
+    run.__doc__ = cls._body.__doc__
+    run.__annotations__ = {"input": RawValue, "return": Any}
+    return workflow.run(run)
+
+
+def _no_input(cls: AnySequence, count: int) -> RawValue:
+    if count == 0 and cls.input.type is EmptyInput:
+        return RawValue(json_payload({}))
+    raise wrong_count(count, str(cls.definition))
+
+
+async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue) -> Json:
+    run = Run(cls.definition)
+    scope = self._scope = Scope(run, cls.definition, cls.policy)
+    try:
+        scope.input = typed = cls.input.load(start_json(raw, str(cls.definition)), f"{cls.definition}: input")
+        earlier = wanted()
+    except InvalidInput:
+        run.board.move("refused")
+        raise
+
+    async def body() -> Any:
+        if earlier is not None:
+            run.take_over(await take_over(earlier))
+        return await cls._body(self, typed)
+
+    return await Flow(scope, cls.output).main(body)

@@ -1,0 +1,223 @@
+"""Local activities of ours: what flows must ask the world, beside running operations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
+from activities import Operation as Op
+from activities._json import PAYLOAD_LIMIT, size
+from activities._settled import Settled
+from counterstep.reports import RunHistory, StepHistory, fetch_events, read_run
+from flows._calls import call_digest
+from flows._dispatcher import RESOLVE
+from flows._reset import UNDONE_IN_ORIGIN
+from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver, claim_id
+from flows._undo import UndoSpec
+
+_FAILED = frozenset(
+    {
+        WorkflowExecutionStatus.FAILED,
+        WorkflowExecutionStatus.CANCELED,
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+    }
+)
+
+
+class Services:
+    """The local activities, with the worker's registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Take the registry that names are resolved in."""
+        self._registry = registry
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Give them for a worker."""
+        return [self.resolve, self.undone, self.find, self.read]
+
+    @activity.defn(name=RESOLVE)
+    async def resolve(self, workflow_type: str) -> str:
+        """Give the exact type of a flow that was started by range or bare id.
+
+        Raises:
+            UnknownFlow: listing near names.
+        """
+        try:
+            found = self._registry.retrieve(workflow_type)
+        except OperationNotFound as error:
+            raise UnknownFlow(f"no flow {error.message}") from None
+        if isinstance(found, Op):
+            raise UnknownFlow(f"{found.definition} is an operation, not a flow; start a flow that executes it")
+        return str(found.definition)
+
+    @activity.defn(name=UNDONE_IN_ORIGIN)
+    async def undone(self, workflow_id: str, run_id: str, origin: str) -> list[str]:
+        """List the steps that were undone in any run with this origin: by themselves, or by another flow."""
+        client = activity.client()
+        steps: dict[str, None] = {}
+        async for run in _runs_of_origin(client, workflow_id, run_id, origin):
+            steps.update(dict.fromkeys(step.step for step in run.steps if step.is_undo))
+        owner = await _owner(client, workflow_id, origin)
+        if owner is not None:
+            steps[f"everything (taken over by {owner.workflow_id})"] = None
+        return list(steps)
+
+    @activity.defn(name=FIND)
+    async def find(self, ref: RunRef, me: Owner, workflow_type: str) -> Found:
+        """Find the run that another one wants to go on from.
+
+        Raises:
+            InvalidInput: when it is open, gone, of another definition, or taken over.
+        """
+        client = activity.client()
+        described = await _describe(client, await _target(client, ref, me))
+        name = f"resume_from: run {described.run_id} of {described.id}"
+        if described.status == WorkflowExecutionStatus.RUNNING:
+            raise InvalidInput(f"{name} is still open; let it end, or end it, first")
+        if described.workflow_type != workflow_type:
+            raise InvalidInput(f"{name} is of {described.workflow_type}, not of {workflow_type}")
+        run = await _read(client, described.id, described.run_id)
+        owner = await _owner(client, described.id, run.origin)
+        if owner not in (None, me):
+            raise _owned(name, owner)
+        return Found(ref=RunRef(workflow_id=described.id, run_id=described.run_id), origin=run.origin)
+
+    @activity.defn(name=READ)
+    async def read(self, found: Found, me: Owner) -> TakenOver:
+        """Read what a claimed run left.
+
+        Raises:
+            InvalidInput: when somebody else has claimed it, or an operation of it isn't registered.
+        """
+        client, ref = activity.client(), found.ref
+        name = f"resume_from: run {ref.run_id} of {ref.workflow_id}"
+        owner = await _owner(client, ref.workflow_id, found.origin)
+        if owner != me:
+            raise _owned(name, owner)
+        run = await _read(client, ref.workflow_id, ref.run_id)
+        left = TakenOver(steps=tuple(self._left(run)))
+        if size(left.model_dump(mode="json")) > PAYLOAD_LIMIT:
+            raise InvalidInput(f"{name} left more than one run can take over; start without resume_from")
+        return left
+
+    def _left(self, run: RunHistory) -> Iterable[Taken]:
+        """Give the steps that a run left in place, those that it had taken over itself first."""
+        earlier = TakenOver.model_validate(run.earlier).steps if run.earlier else ()
+        steps = {taken.step: taken for taken in earlier}
+        for step in run.forward():
+            steps.pop(step.step, None)
+            if step.args and (settled := step.settled).verdict.called:
+                steps[step.step] = self._taken(run, step, settled)
+        for undo in (step for step in run.steps if step.is_undo):
+            known = steps.get(undo.step)
+            if known is not None and undo.settled.status in (Status.DONE, Status.SKIPPED):
+                del steps[undo.step]
+            elif known is not None:
+                steps[undo.step] = known.model_copy(update={"status": Status.UNKNOWN, "output": ()})
+        return steps.values()
+
+    def _taken(self, run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
+        try:
+            operation: Op[Any, Any] = self._registry.retrieve(step.type)
+        except OperationNotFound as error:
+            raise InvalidInput(f"resume_from: step {step.step} of {run.workflow_id}: {error.message}") from None
+        header = step.header
+        whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or run.origin}
+        return Taken(
+            step=step.step,
+            digest=call_digest("operation", step.type, step.args[0], header.key),
+            definition=step.type,
+            description=operation.definition.description,
+            input=step.args[0],
+            key=header.key,
+            status=settled.status,
+            output=settled.output,
+            skipped=settled.skipped,
+            verdict=settled.verdict.to_json(),
+            header=header.model_copy(update=whose),
+            timestamp=step.finished.isoformat() if step.finished else None,
+            undo=UndoSpec.of(operation),
+        )
+
+
+async def _read(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:
+    return read_run(workflow_id, await fetch_events(client, workflow_id, run_id))
+
+
+async def _describe(client: Client, ref: RunRef) -> WorkflowExecutionDescription:
+    try:
+        return await client.get_workflow_handle(ref.workflow_id, run_id=ref.run_id).describe()
+    except RPCError as error:
+        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            raise InvalidInput(f"resume_from: there is no run {ref.run_id or ''} of {ref.workflow_id!r}") from None
+        raise
+
+
+async def _target(client: Client, ref: RunRef, me: Owner) -> RunRef:
+    """Say which run is meant: of one's own workflow id, the newest chain before one's own."""
+    if ref.run_id is not None or ref.workflow_id != me.workflow_id:
+        return ref
+    mine = activity.info().workflow_run_id
+    own = (await _read(client, me.workflow_id, mine)).chain
+    async for run in _newest_first(client, ref.workflow_id):
+        if run.run_id != mine and (await _read(client, run.id, run.run_id)).chain != own:
+            return RunRef(workflow_id=run.id, run_id=run.run_id)
+    raise InvalidInput(f"resume_from: {ref.workflow_id!r} has no run before this one")
+
+
+async def _newest_first(client: Client, workflow_id: str) -> AsyncIterator[WorkflowExecution]:
+    quoted = workflow_id.replace('"', '\\"')
+    runs = [run async for run in client.list_workflows(f'WorkflowId = "{quoted}"')]
+    for run in sorted(runs, key=lambda r: r.start_time, reverse=True):
+        yield run
+
+
+async def _runs_of_origin(client: Client, workflow_id: str, run_id: str, origin: str) -> AsyncIterator[RunHistory]:
+    """Give every run that shares an origin: along the resets, and what visibility knows beside them."""
+    seen: set[str] = set()
+    waiting: list[str | None] = [run_id, origin]
+    waiting += [run.run_id async for run in _newest_first(client, workflow_id)]
+    while waiting:
+        next_id = waiting.pop()
+        if next_id is None or next_id in seen:
+            continue
+        seen.add(next_id)
+        run = await _read_if_there(client, workflow_id, next_id)
+        if run is not None and run.origin == origin:
+            waiting.append(run.base)
+            yield run
+
+
+async def _read_if_there(client: Client, workflow_id: str, run_id: str) -> RunHistory | None:
+    try:
+        return await _read(client, workflow_id, run_id)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def _owner(client: Client, workflow_id: str, origin: str) -> Owner | None:
+    """Say who has claimed the undoing of a run, if anybody has."""
+    try:
+        handle = client.get_workflow_handle(claim_id(workflow_id, origin))
+        described = await handle.describe()
+        if described.status in _FAILED:
+            return None
+        claim = await _read(client, handle.id, described.run_id)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return Owner.model_validate(claim.input)
+
+
+def _owned(name: str, owner: Owner | None) -> InvalidInput:
+    who = f"workflow {owner.workflow_id} (run {owner.origin})" if owner else "nobody knows whom"
+    return InvalidInput(f"{name} was taken over by {who}; go on from that one")

@@ -1,0 +1,69 @@
+"""What a run shows of itself: the query ``status``, the Temporal UI's current details, the memo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from activities._failure import cut
+
+MEMO = "counterstep"
+MEMO_LIMIT = 2048
+ROW_LIMIT = 200
+
+
+class Board:
+    """Step states, in the order in which steps appeared."""
+
+    def __init__(self, flow: str) -> None:
+        """Begin for a flow."""
+        self._flow = flow
+        self._steps: dict[str, str] = {}
+        self._state = "running"
+        self._paused = False
+
+    @property
+    def state(self) -> str:
+        """The run's state."""
+        return f"{self._state}, paused" if self._paused else self._state
+
+    def set(self, step: str, state: str) -> None:
+        """Show a step's state."""
+        self._steps[step] = state
+        self._show()
+
+    def drop(self, step: str) -> None:
+        """Take back a step that never was scheduled."""
+        self._steps.pop(step, None)
+        self._show()
+
+    def move(self, state: str) -> None:
+        """Show the run's state."""
+        self._state = state
+        self._show()
+
+    def pause(self, paused: bool) -> None:
+        """Show whether the run is paused."""
+        self._paused = paused
+        self._show()
+
+    def view(self) -> dict[str, Any]:
+        """Give the query ``status``: the run's state, and each step's."""
+        return {"flow": self._flow, "state": self.state, "steps": dict(self._steps)}
+
+    def _show(self) -> None:
+        rows = list(self._steps.items())
+        lines = [f"**{self._flow}**: {self.state}", "", "| step | state |", "|---|---|"]
+        lines += [f"| {step} | {state} |" for step, state in rows[-ROW_LIMIT:]]
+        if len(rows) > ROW_LIMIT:
+            lines.append(f"| … | {len(rows) - ROW_LIMIT} earlier steps |")
+        workflow.set_current_details("\n".join(lines))
+
+
+def leave_memo(state: str, reason: str, steps: list[str]) -> None:
+    """Write the memo that ``describe`` and ``list`` show without a worker, at most 2 KB."""
+    digest = {"state": state, "reason": cut(reason, 1024)}
+    if steps:
+        digest["not_undone"] = cut(", ".join(steps), MEMO_LIMIT - 1024 - 256)
+    workflow.upsert_memo({MEMO: digest})

@@ -1,0 +1,198 @@
+"""The one place where an activity is scheduled and settled.
+
+Nothing is lost here, whatever arrives together: a cancel never hides a result, and an execution that was
+lost is dispatched again with the same key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from activities import Retry
+from activities._json import Json, size
+from activities._settled import Again, Settled, ended_badly, ended_well
+from activities._wire import MAX_LOSSES, StepHeader, Verdict, json_payload
+from flows._interceptor import with_header
+
+_LOSS_DELAY = Retry(initial=timedelta(seconds=1))
+_NOW = timedelta(0)
+_TURNS = 4
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation or an undo, ready to be scheduled.
+
+    Attributes:
+        activity_id: readable, at most 200 characters.
+        type: the activity type.
+        args: the values that it gets, as JSON.
+        header: what it knows of where it stands.
+        timeout: of one attempt, start to close.
+        retry: how its failures are retried.
+        local: whether it runs as a local activity.
+        task_queue: where it runs; ``None`` is the flow's own.
+        at_most_once: whether a loss is final.
+        summary: shown in the Temporal UI.
+        carried: what is known of earlier executions.
+    """
+
+    activity_id: str
+    type: str
+    args: tuple[Json, ...]
+    header: StepHeader
+    timeout: timedelta
+    retry: Retry
+    local: bool = False
+    task_queue: str | None = None
+    at_most_once: bool = False
+    summary: str | None = None
+    carried: Verdict = Verdict()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arguments."""
+        return sum(map(size, self.args))
+
+
+class Gate(Protocol):
+    """What an activity passes before it is scheduled."""
+
+    async def ready(self, size: int) -> None:
+        """Wait until an activity with arguments of this size may be scheduled."""
+        ...
+
+
+async def settle(gate: Gate, call: Call) -> tuple[Settled, bool]:
+    """Schedule an activity, again where an execution was lost, and wait for its true end.
+
+    Args:
+        gate: what it passes first.
+        call: what to schedule.
+
+    Returns:
+        How it ended, and whether a cancel arrived meanwhile, which the caller passes on.
+
+    Raises:
+        asyncio.CancelledError: when cancelled before it was scheduled at all.
+    """
+    await gate.ready(call.size)
+    settled, cancelled = await _dispatch(call)
+    while not cancelled and (delay := _again(call, settled)) is not None:
+        call = replace(call, carried=settled.verdict, header=_next(call, settled.verdict))
+        try:
+            if delay > _NOW:
+                await workflow.sleep(delay, summary=f"{call.activity_id}: next attempt")
+            await gate.ready(call.size)
+        except asyncio.CancelledError:
+            return settled, True
+        settled, cancelled = await _dispatch(call)
+    return settled, cancelled
+
+
+async def wait_for(tasks: Iterable[asyncio.Future[Any]]) -> bool:
+    """Wait until tasks are done, whatever cancels arrive; say whether one did."""
+    cancelled = False
+    pending = [task for task in tasks if not task.done()]
+    while pending:
+        try:
+            await workflow.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+        pending = [task for task in pending if not task.done()]
+    return cancelled
+
+
+async def _dispatch(call: Call) -> tuple[Settled, bool]:
+    handle = _schedule(call)
+    try:
+        await workflow.wait([handle])
+    except asyncio.CancelledError:
+        await _cancel(handle)
+        return _classify(call, handle), True
+    return _classify(call, handle), False
+
+
+async def _cancel(handle: asyncio.Task[Any]) -> None:
+    """Cancel an activity, unless its result is in this very activation."""
+    for _ in range(_TURNS):
+        if handle.done():
+            return
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            continue
+    handle.cancel()
+    await wait_for([handle])
+
+
+def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
+    try:
+        return ended_well(handle.result().payload, call.carried, local=call.local)
+    except BaseException as error:
+        return ended_badly(error, call.carried)
+
+
+def _schedule(call: Call) -> asyncio.Task[Any]:
+    carried = call.carried.to_json()
+    args = [RawValue(json_payload(arg)) for arg in (*call.args, *([carried] if carried else []))]
+    with with_header(call.header):
+        return _start_local(call, args) if call.local else _start_remote(call, args)
+
+
+def _start_local(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
+    """Start it with one attempt: the flow counts them, so that it knows how each one ended."""
+    return workflow.start_local_activity(
+        call.type,
+        args=args,
+        activity_id=call.activity_id,
+        result_type=RawValue,
+        start_to_close_timeout=call.timeout,
+        retry_policy=RetryPolicy(maximum_attempts=1, non_retryable_error_types=list(call.retry.non_retryable)),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=call.summary,
+    )
+
+
+def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
+    limit = 1 if call.at_most_once else call.retry.max_attempts
+    return workflow.start_activity(
+        call.type,
+        args=args,
+        activity_id=call.activity_id,
+        result_type=RawValue,
+        task_queue=call.task_queue,
+        start_to_close_timeout=call.timeout,
+        retry_policy=call.retry.on_temporal(max(limit - call.carried.failures, 1) if limit else 0),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=call.summary,
+    )
+
+
+def _again(call: Call, settled: Settled) -> timedelta | None:
+    """Say after which delay a step is dispatched again; ``None`` if not at all."""
+    verdict, limit = settled.verdict, call.retry.max_attempts
+    if settled.again is None or (call.at_most_once and settled.again is not Again.ABSENT):
+        return None
+    if settled.again is Again.FAILURE:
+        spent = limit and verdict.failures >= limit
+        return None if spent else settled.delay or call.retry.delay(verdict.failures)
+    if verdict.losses >= MAX_LOSSES:
+        return None
+    first = settled.again is Again.LOSS and verdict.losses == 1
+    return _NOW if first else _LOSS_DELAY.delay(verdict.losses)
+
+
+def _next(call: Call, verdict: Verdict) -> StepHeader:
+    update: dict[str, Any] = {"run": workflow.info().run_id}
+    if call.local:
+        update["attempt"] = verdict.failures + verdict.losses + 1
+    return call.header.model_copy(update=update)

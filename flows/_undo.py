@@ -1,0 +1,167 @@
+"""The one place where an undo is run, and where it is decided which steps are undone, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from activities import Failure, Operation, Retry, Status
+from activities._json import Json
+from activities._settled import Settled, never_settled
+from activities._wire import StepHeader, Verdict
+from flows._policy import Policy
+from flows._step import Call, Gate, settle
+
+
+class UndoSpec(BaseModel):
+    """How an operation's undo is scheduled, as data."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    retry: Retry
+    timeout: timedelta
+    local: bool = False
+    task_queue: str | None = None
+
+    @classmethod
+    def of(cls, operation: Operation[Any, Any]) -> UndoSpec | None:
+        """Give an operation's, if it has an undo."""
+        undo = operation.undo_handler
+        if undo is None:
+            return None
+        return cls(
+            type=operation.undo_name,
+            retry=undo.retry,
+            timeout=undo.timeout,
+            local=operation.placement == "local",
+            task_queue=operation.task_queue,
+        )
+
+
+@dataclass
+class UndoRecord:
+    """A step that may have to be undone; made before the step is scheduled.
+
+    Attributes:
+        order: of scheduling, over the whole run.
+        step: the step's name, with its path.
+        definition: of its operation, as ``id@version``.
+        undo: how it is undone.
+        input: the original input.
+        header: that the step was sent with.
+        settled: how it ended; ``None`` while nobody knows.
+        undone: whether its undo has succeeded.
+        undoing: how its undo ended, once it ran.
+    """
+
+    order: int
+    step: str
+    definition: str
+    undo: UndoSpec
+    input: Json
+    header: StepHeader
+    settled: Settled | None = None
+    undone: bool = False
+    undoing: Settled | None = None
+
+    def wanted(self, policy: Policy) -> bool:
+        """Whether it took effect, or may have, and the policy wants it undone."""
+        settled = self.settled or never_settled(Verdict())
+        if self.undone or settled.status is Status.SKIPPED:
+            return False
+        if settled.status is Status.DONE:
+            return True
+        if settled.status is Status.UNKNOWN:
+            return policy.undo_failed_step != "never"
+        return policy.undo_failed_step == "always" and settled.verdict.called
+
+
+@dataclass(frozen=True)
+class NotUndone:
+    """A step whose undo failed, or was never tried.
+
+    Attributes:
+        step: its name.
+        definition: of its operation.
+        reason: why it isn't undone.
+        failure: of its undo, if it ran.
+    """
+
+    step: str
+    definition: str
+    reason: str
+    failure: Failure | None = None
+
+    def __str__(self) -> str:
+        """Give one line."""
+        return f"{self.step} ({self.definition}): {self.reason}"
+
+
+async def unwind(gate: Gate, records: Iterable[UndoRecord], policy: Policy) -> list[NotUndone]:
+    """Undo what took effect, newest first.
+
+    Args:
+        gate: what each undo passes first.
+        records: of the steps.
+        policy: which steps, and what a failed undo means for the others.
+
+    Returns:
+        The steps that are not undone.
+    """
+    left: list[NotUndone] = []
+    for record in sorted(records, key=lambda r: -r.order):
+        if not record.wanted(policy):
+            continue
+        if left and policy.on_undo_failure == "stop":
+            left.append(NotUndone(record.step, record.definition, f"not tried, since {left[0].step} wasn't undone"))
+        elif (failed := await undo_one(gate, record)) is not None:
+            left.append(failed)
+    return left
+
+
+async def undo_one(gate: Gate, record: UndoRecord) -> NotUndone | None:
+    """Run one undo to its end.
+
+    Returns:
+        Why the step isn't undone; ``None`` when it is.
+    """
+    record.undoing, _ = await settle(gate, _call(record))
+    record.undone = record.undoing.status in (Status.DONE, Status.SKIPPED)
+    if record.undone:
+        return None
+    failure = record.undoing.failure
+    return NotUndone(record.step, record.definition, str(failure.root if failure else "its end is unknown"), failure)
+
+
+def _call(record: UndoRecord) -> Call:
+    settled = record.settled or never_settled(Verdict())
+    verdict = settled.verdict
+    return Call(
+        activity_id=f"{record.step}.undo",
+        type=record.undo.type,
+        args=(verdict.changed[0] if verdict.changed else record.input, _told(settled)),
+        header=record.header,
+        timeout=record.undo.timeout,
+        retry=record.undo.retry,
+        local=record.undo.local,
+        task_queue=record.undo.task_queue,
+        summary=f"undo {record.definition}",
+        carried=Verdict(generation=verdict.generation),
+    )
+
+
+def _told(settled: Settled) -> dict[str, Json]:
+    """Give what the undo is told of the step."""
+    told: dict[str, Json] = {"status": settled.status.value}
+    if settled.output:
+        told["output"] = settled.output[0]
+    if settled.failure is not None:
+        told["error"] = settled.failure.model_dump(mode="json", exclude_none=True)
+    if settled.verdict.saved is not None:
+        told["saved"] = settled.verdict.saved
+    return told

@@ -1,0 +1,140 @@
+"""Fixtures: a dev server for the session, workers on task queues of their own, a world outside the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities import Registry
+from flows import CounterstepPlugin
+from tests.support import World, binary
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def dev_address() -> Iterator[str]:
+    """Address of a dev server that lives as long as the session."""
+    port = _free_port()
+    command = [binary("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port)]
+    command += ["--log-level", "never"]
+    for value in (
+        "history.transferProcessorMaxPollRPS=10000",
+        'history.transferProcessorUpdateAckInterval="1s"',
+        'history.visibilityProcessorUpdateAckInterval="1s"',
+    ):
+        command += ["--dynamic-config-value", value]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not _listening(port):
+        assert server.poll() is None and time.monotonic() < deadline, "the dev server didn't come up"
+        time.sleep(0.05)
+    yield f"127.0.0.1:{port}"
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """What operations do and say, recorded in a file outside the worker."""
+    return World(tmp_path / "world")
+
+
+@pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
+def cache(request: pytest.FixtureRequest) -> int:
+    """Workflow cache size: several failure classes appear only at 0, where every task replays."""
+    return int(request.param)
+
+
+@pytest.fixture
+def task_queue() -> str:
+    """A task queue of the test's own."""
+    return f"q-{uuid.uuid4().hex[:8]}"
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture
+def serve(dev_address: str, world: World, task_queue: str) -> Serve:
+    """Serve definitions on the dev server: ``async with serve(op, Flow, cache=0) as client``."""
+
+    @asynccontextmanager
+    async def serving(*definitions: Any, cache: int = 1000, deps: Any = world, **options: Any) -> AsyncIterator[Client]:
+        plugin_options = {k: options.pop(k) for k in ("heartbeat_timeout", "secrets", "data_converter") if k in options}
+        plugin = CounterstepPlugin(Registry(*definitions), deps=deps, **plugin_options)
+        client = await Client.connect(await _ready(dev_address), plugins=[plugin])
+        options.setdefault("graceful_shutdown_timeout", timedelta(seconds=1))
+        async with Worker(client, task_queue=task_queue, max_cached_workflows=cache, **options):
+            yield client
+
+    return serving
+
+
+async def _ready(address: str) -> str:
+    """Wait until the server knows its default namespace."""
+    for _ in range(200):
+        try:
+            client = await Client.connect(address)
+            async for _ in client.list_workflows("WorkflowId = 'none'", limit=1):
+                pass
+            return address
+        except Exception:
+            await asyncio.sleep(0.1)
+    raise AssertionError("the dev server isn't ready")
+
+
+@pytest.fixture
+def skipping(world: World, task_queue: str) -> Serve:
+    """Serve definitions on a time-skipping server of the test's own; await ``handle.result()`` to skip time."""
+
+    @asynccontextmanager
+    async def serving(*definitions: Any, cache: int = 1000, deps: Any = world, **options: Any) -> AsyncIterator[Client]:
+        plugin = CounterstepPlugin(Registry(*definitions), deps=deps)
+        async with await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=binary("temporal-test-server"), plugins=[plugin]
+        ) as env:
+            async with Worker(env.client, task_queue=task_queue, max_cached_workflows=cache, **options):
+                yield env.client
+        await asyncio.sleep(0.5)  # a process that used a test environment can crash at its exit otherwise
+
+    return serving
+
+
+@pytest.fixture
+def temporal(dev_address: str, task_queue: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the real Temporal CLI against the dev server: ``temporal("workflow", "describe", "-w", id)``."""
+
+    def run(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [binary("temporal"), *args, "--address", dev_address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
