@@ -7,13 +7,14 @@ next attempt believes a mark only if it is the previous attempt's; anything else
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import AsyncActivityCancelledError, Client
 
 from activities._errors import DefinitionError
 from activities._json import Json
@@ -111,7 +112,8 @@ class Attempt:
         """Write the mark on both channels: the direct call is durable, and the throttled one would overwrite it."""
         activity.heartbeat(self.mark)
         handle = self.client.get_async_activity_handle(task_token=self.info.task_token)
-        await handle.heartbeat(self.mark)
+        with contextlib.suppress(AsyncActivityCancelledError):  # recorded all the same; the SDK tells the handler
+            await handle.heartbeat(self.mark)
 
 
 def _after(info: activity.Info, carried: Verdict) -> Verdict:

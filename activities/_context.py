@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -131,9 +132,10 @@ class Context(Generic[Deps]):
 
 
 def _run(awaitable: Awaitable[Any]) -> Any:
-    """Wait for something in a plain ``def`` test, where no loop runs in this thread."""
+    """Wait for something in a plain test, in a thread of its own: the test's may have a running loop."""
 
     async def wait() -> Any:
         return await awaitable
 
-    return asyncio.run(wait())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, wait()).result()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import traceback
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core.core_schema import ErrorType
 from temporalio.exceptions import ApplicationError, FailureError
 
 MESSAGE_LIMIT = 8 * 1024
+TRACE_LIMIT = 31 * 1024
 FRAME_LIMIT = 100
 CAUSE_LIMIT = 20
+LOC_LIMIT = 200
+_PYDANTIC_WORDS = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
 
 
 class Failure(BaseModel):
@@ -57,23 +63,47 @@ def message_of(error: BaseException) -> str:
     """Give an exception's message, cut, and without input values where pydantic would show them."""
     if isinstance(error, ValidationError):
         return cut(describe(error))
-    text = error.message if isinstance(error, FailureError) else str(error)
+    try:
+        text = str(error.message if isinstance(error, FailureError) else error)
+    except Exception:
+        text = f"{type(error).__name__}, whose text can't be made"
     return cut(text or type(error).__name__)
 
 
 def describe(error: ValidationError, limit: int = 10) -> str:
     """Say which fields don't fit and why, holding no value: ``a.b: Field required; ...``."""
-    rows = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(map(str, row['loc'])) or 'value'}: {row['msg']}" for row in rows[:limit]]
+    rows = error.errors(include_url=False, include_context=False)
+    lines = [
+        f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {_reason(row)}" for row in rows[:limit]
+    ]
     more = [f"and {len(rows) - limit} more"] if len(rows) > limit else []
-    return "; ".join(lines + more)
+    return cut("; ".join(lines + more))
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """Give pydantic's words; those of a validator only where they don't repeat the input."""
+    words: str = row["msg"]
+    if row["type"] in _PYDANTIC_WORDS or not _repeats(words, row["input"]):
+        return words
+    return f"{row['type']}, refused in words that hold the value"
+
+
+def _repeats(text: str, value: Any) -> bool:
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_repeats(text, item) for item in value)
+    part = str(value)
+    return 0 < len(part) <= len(text) and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Cut a text to a number of UTF-8 bytes, saying so."""
     data = text.encode(errors="replace")
     if len(data) <= limit:
-        return text
+        return data.decode()
     return data[: limit - 20].decode(errors="ignore") + " [cut]"
 
 
@@ -108,27 +138,47 @@ def _one(error: BaseException, details: tuple[Any, ...], final: bool) -> Applica
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an exception along its explicit causes to the root, each once."""
+    """Walk over an exception, its explicit causes and the members of groups, each once."""
     seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__
+    waiting = [error]
+    while waiting:
+        current = waiting.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            waiting += reversed(_inner(current))
+
+
+def _inner(error: BaseException) -> list[BaseException]:
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return [cause for cause in (error.__cause__, *members) if cause is not None]
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Give at most ``CAUSE_LIMIT`` causes; what is left out lies before the root."""
-    chain = list(causes(error))
+    """Give at most ``CAUSE_LIMIT`` causes, of a group the first; what is left out lies before the root."""
+    chain: dict[int, BaseException] = {}
+    inner = [error]
+    while inner and id(inner[0]) not in chain:
+        chain[id(inner[0])] = inner[0]
+        inner = _inner(inner[0])
+    return _cut_chain(list(chain.values()))
+
+
+def _cut_chain(chain: list[BaseException]) -> list[BaseException]:
     return chain if len(chain) <= CAUSE_LIMIT else [*chain[: CAUSE_LIMIT - 1], chain[-1]]
 
 
 def _last_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Give the innermost frames, as many as have room."""
     frames: list[TracebackType] = []
     while trace is not None:
         frames.append(trace)
         trace = trace.tb_next
     kept: TracebackType | None = None
+    room = TRACE_LIMIT
     for frame in reversed(frames[-FRAME_LIMIT:]):
+        room -= len("".join(traceback.format_tb(frame, limit=1)).encode(errors="replace"))
+        if room < 0:
+            break
         kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return kept

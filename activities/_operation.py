@@ -215,7 +215,7 @@ def operation(
 def _types(handler: Callable[..., Any], definition: Definition) -> tuple[Any, Any, Any]:
     _arity(handler, 2, str(definition), "(ctx, input)")
     try:
-        hints = get_type_hints(handler)
+        hints = get_type_hints(handler, include_extras=True)
     except NameError as error:
         raise DefinitionError(f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING") from None
     context, input = list(inspect.signature(handler).parameters)[:2]

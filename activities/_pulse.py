@@ -19,6 +19,10 @@ from temporalio.service import RPCError
 from activities._attempt import Attempt
 
 
+TOLD_OF_CANCEL = 2.0
+"""Seconds between heartbeats through the SDK: a handler learns of a cancel only by their answers."""
+
+
 class _Thread:
     """One thread with a loop of its own, for all running operations of the process; made when first needed."""
 
@@ -46,7 +50,7 @@ async def pulse(attempt: Attempt) -> AsyncIterator[None]:
         yield
         return
     period = timeout.total_seconds() / 3
-    through_sdk = asyncio.create_task(_through_sdk(attempt, period))
+    through_sdk = asyncio.create_task(_through_sdk(attempt, min(period, TOLD_OF_CANCEL)))
     direct = asyncio.run_coroutine_threadsafe(_direct(attempt, period), _THREAD.loop())
     try:
         yield

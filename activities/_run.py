@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import ContextVar
@@ -13,13 +14,14 @@ import pydantic_core
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from activities import _encode as encode
 from activities._attempt import Attempt
 from activities._call import asked_to_end, call
 from activities._context import Context
 from activities._errors import InvalidInput, OutcomeUnknown, Skip, Unrecoverable
-from activities._failure import Failure, causes
+from activities._failure import Failure, causes, message_of
 from activities._operation import Operation
 from activities._outcome import Outcome
 from activities._pulse import pulse
@@ -102,7 +104,7 @@ class _Execution:
         try:
             typed = op.input.load(now, f"{self.attempt.step}: input of {op.definition}")
         except InvalidInput as error:
-            self.attempt.verdict = replace(self.attempt.verdict, called=False)
+            self.attempt.verdict = replace(self.attempt.verdict, called=self.attempt.verdict.was_called)
             raise encode.failure(self.attempt, error, raw, final=True) from error.__cause__
         ended = await self._called(op.handler, typed, raw=raw)
         if isinstance(ended, RawValue):
@@ -132,7 +134,7 @@ class _Execution:
         if called.error is None:
             return await self._record(called.value, raw, None, undo=len(args) > 1)
         if isinstance(called.error, Skip):
-            return await self._record(called.error.output, raw, str(called.error), undo=len(args) > 1)
+            return await self._record(called.error.output, raw, message_of(called.error), undo=len(args) > 1)
         return called.error
 
     async def _record(self, value: Any, raw: bytes, skipped: str | None, *, undo: bool) -> RawValue:
@@ -141,7 +143,7 @@ class _Execution:
             empty = undo or (skipped is not None and value is None)
             output = None if empty else encode.output_json(self.operation.output, value, self._who)
             return await encode.result(self.attempt, raw, output, skipped)
-        except ApplicationError as error:
+        except Exception as error:
             self.attempt.verdict = self.attempt.verdict.failed(unknown=True)
             raise encode.failure(self.attempt, error, raw, final=True) from None
 
@@ -160,7 +162,8 @@ class _Execution:
                     self._change_input(error, typed)
                 except Exception as wrong:
                     return encode.failure(attempt, wrong, raw, final=True)
-            await attempt.record()
+            with contextlib.suppress(RPCError):  # without the mark, the next attempt takes this one for lost
+                await attempt.record()
         return encode.failure(attempt, error, raw, final=final)
 
     def _final(self, error: BaseException) -> bool:

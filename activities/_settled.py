@@ -69,7 +69,7 @@ def ended_well(payload: Payload, carried: Verdict, *, local: bool) -> Settled:
     else:
         beside = pydantic_core.from_json(payload.metadata[HEADER]) if HEADER in payload.metadata else {}
         output = value
-    verdict = Verdict.from_json({**carried.to_json(), **_only_verdict(beside)})
+    verdict = Verdict.from_json({**carried.to_json(), **_only_verdict(beside), "called": True})
     skipped = beside.get("skipped")
     given = () if skipped is not None and output is None else (output,)
     return Settled(Status.DONE if skipped is None else Status.SKIPPED, verdict, given, skipped=skipped, envelope=value if local else None)
@@ -83,20 +83,20 @@ def ended_badly(error: BaseException, carried: Verdict) -> Settled:
     if isinstance(cause, ApplicationError):
         return _application(cause, carried)
     if _is_cancel(cause):
-        return _final(cause, replace(carried, called=bool(carried.failures or carried.losses)))
+        return _final(cause, replace(carried, called=carried.was_called))
     return _final(cause, carried.failed(unknown=True))
 
 
 def never_settled(carried: Verdict) -> Settled:
     """Classify an execution that has no end in the history: its effect may be there."""
-    return Settled(Status.UNKNOWN, replace(carried, unknown=True))
+    return Settled(Status.UNKNOWN, replace(carried, unknown=True, called=True))
 
 
 def _timed_out(error: TimeoutError, carried: Verdict) -> Settled:
     details = error.last_heartbeat_details
     verdict = Verdict.from_json({**carried.to_json(), **dict(details[0])}) if details else carried
     if error.type == TimeoutType.SCHEDULE_TO_START:
-        return _final(error, replace(verdict, called=bool(verdict.failures or verdict.losses)))
+        return _final(error, replace(verdict, called=verdict.was_called))
     if error.type == TimeoutType.HEARTBEAT:
         return Settled(Status.UNKNOWN, verdict.lost(), error=error, again=Again.LOSS)
     return Settled(Status.UNKNOWN, verdict.failed(unknown=True), error=error, again=Again.FAILURE)
@@ -104,7 +104,7 @@ def _timed_out(error: TimeoutError, carried: Verdict) -> Settled:
 
 def _application(error: ApplicationError, carried: Verdict) -> Settled:
     entry = _entry(error)
-    verdict = Verdict.from_json({**carried.to_json(), **entry}) if entry else carried
+    verdict = Verdict.from_json({**carried.to_json(), "called": True, **entry}) if entry else carried
     if error.type in INFRASTRUCTURE and (entry is None or "kind" in entry):
         return _infrastructure(error, verdict)
     verdict = verdict if entry else carried.failed()
@@ -116,10 +116,10 @@ def _application(error: ApplicationError, carried: Verdict) -> Settled:
 
 def _infrastructure(error: ApplicationError, verdict: Verdict) -> Settled:
     if error.type == "NotFoundError":
-        absent = replace(verdict, losses=verdict.losses + 1, called=bool(verdict.failures or verdict.unknown))
+        absent = replace(verdict, losses=verdict.losses + 1, called=verdict.was_called)
         return replace(_final(error, absent), again=Again.ABSENT)
     if error.type == CANCELLED:
-        return _final(error, replace(verdict, unknown=True))
+        return _final(error, replace(verdict, unknown=True, called=True))
     return Settled(Status.UNKNOWN, verdict.lost(), error=error, again=Again.LOSS)
 
 

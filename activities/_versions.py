@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from semver import Version
 
-_PART = re.compile(r"(?P<op>\^|~|>=|<=|==|!=|=|>|<|)\s*v?(?P<version>\d+(\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)\Z")
+_PART = re.compile(
+    r"(?P<op>\^|~|>=|<=|==|!=|=|>|<|)\s*v?(?P<version>\d+(\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)\Z"
+)
 
 
 def newest(versions: Iterable[Version], range_: str | None) -> Version | None:
     """Pick the newest version in a range.
 
-    Pre-releases only count when the range names one. Caret and tilde are npm's; a short version stands for
-    all that begin with it.
+    As in npm, a pre-release only counts when the range names one of the same ``major.minor.patch``, and a short
+    version stands for all that begin with it. A full one means that very version, build metadata included.
 
     Args:
         versions: what there is.
@@ -26,35 +29,41 @@ def newest(versions: Iterable[Version], range_: str | None) -> Version | None:
     Raises:
         ValueError: when the range can't be read.
     """
-    parts = [] if range_ is None else [_bounds(part.strip()) for part in range_.split(",")]
-    pre = any(low is not None and low.prerelease for low, _, _ in parts)
-    fits = [v for v in versions if (pre or not v.prerelease) and all(_inside(v, *part) for part in parts)]
-    return max(fits, default=None, key=lambda v: (v, v.build or ""))
+    parts = [] if range_ is None else [_Part.read(part.strip()) for part in range_.split(",")]
+    asked = {part.low.to_tuple()[:3] for part in parts if part.low.prerelease}
+    fits = [v for v in versions if not v.prerelease or v.to_tuple()[:3] in asked]
+    return max(
+        (v for v in fits if all(p.holds(v) for p in parts)), default=None, key=lambda v: (v, v.build or "")
+    )
 
 
-def _inside(version: Version, low: Version | None, high: Version | None, spec: str) -> bool:
-    if spec and not version.match(spec):
-        return False
-    return (low is None or version >= low) and (high is None or version < high)
+@dataclass(frozen=True)
+class _Part:
+    """One comparison: an operator, a version, and how many of its numbers were given."""
 
+    operator: str
+    low: Version
+    given: int
 
-def _bounds(part: str) -> tuple[Version | None, Version | None, str]:
-    match = _PART.match(part)
-    if not match:
-        raise ValueError(f"can't read the version range {part!r}; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2")
-    operator, text = match["op"], match["version"]
-    low = Version.parse(text, optional_minor_and_patch=True)
-    given = len(re.split(r"[-+]", text)[0].split("."))
-    if operator == "^":
-        return low, _caret(low, given), ""
-    if operator == "~":
-        return low, low.bump_major() if given == 1 else low.bump_minor(), ""
-    if operator in ("", "=", "==") and given < 3:
-        return low, low.bump_major() if given == 1 else low.bump_minor(), ""
-    return (low if low.prerelease else None), None, f"{operator if operator not in ('', '=') else '=='}{low}"
+    @classmethod
+    def read(cls, part: str) -> _Part:
+        match = _PART.match(part)
+        if not match:
+            raise ValueError(f"can't read the version range {part!r}; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2")
+        text = match["version"]
+        given = len(re.split(r"[-+]", text)[0].split("."))
+        return cls(match["op"], Version.parse(text, optional_minor_and_patch=True), given)
 
+    def holds(self, version: Version) -> bool:
+        low, full = self.low, self.given == 3
+        tilde = low.bump_major() if self.given == 1 else low.bump_minor()
+        inside = (version, version.build) == (low, low.build) if full else low <= version < tilde
+        above = version > low if full else version >= tilde
+        answers = {"^": low <= version < self._caret(), "~": low <= version < tilde, "!=": not inside}
+        answers |= {">": above, "<=": not above, ">=": version >= low, "<": version < low}
+        return bool(answers.get(self.operator, inside))
 
-def _caret(low: Version, given: int) -> Version:
-    if low.major or given == 1:
-        return low.bump_major()
-    return low.bump_minor() if low.minor or given == 2 else low.bump_patch()
+    def _caret(self) -> Version:
+        if self.low.major or self.given == 1:
+            return self.low.bump_major()
+        return self.low.bump_minor() if self.low.minor or self.given == 2 else self.low.bump_patch()

@@ -109,13 +109,18 @@ class Verdict:
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         return cls(**{**known, "changed": tuple(known.get("changed", ()))})
 
+    @property
+    def was_called(self) -> bool:
+        """Whether an execution that has ended called the handler."""
+        return self.called and bool(self.failures or self.losses or self.unknown)
+
     def lost(self) -> Verdict:
         """Add a loss: the effect may be there."""
-        return replace(self, losses=self.losses + 1, unknown=True)
+        return replace(self, losses=self.losses + 1, unknown=True, called=True)
 
     def failed(self, *, unknown: bool = False) -> Verdict:
         """Add a failure."""
-        return replace(self, failures=self.failures + 1, unknown=self.unknown or unknown)
+        return replace(self, failures=self.failures + 1, unknown=self.unknown or unknown, called=True)
 
 
 _NOTHING = Verdict()

@@ -10,14 +10,14 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from activities import CounterstepError, NotSerializable, ResultTooLarge, Status
-from activities._failure import Failure, on_wire
+from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
 from flows._errors import ExecutionStopped, Kept, RolledBack, Stuck, first_of, unwinds
 from flows._scope import Scope
 from flows._status import leave_memo
 from flows._step import wait_for
-from flows._undo import undo_one, unwind
+from flows._undo import NotUndone, undo_one, unwind
 
 Body = Callable[[], Awaitable[Any]]
 
@@ -49,13 +49,9 @@ class Flow:
             except asyncio.CancelledError:
                 control.cancel()
         control.body = None
-        error = None if task.cancelled() else task.exception()
-        ending = control.ending or task.cancelled() or error is not None
-        if self.run.guard.error is None and not ending:
-            await self._checked()
-        if self.run.guard.error is not None:
-            raise self.run.guard.error
-        if not ending:
+        await self._check_reset()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None and not control.ending:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
 
@@ -71,12 +67,16 @@ class Flow:
             raise ResultTooLarge(f"{who} has {size(dumped)} bytes, {PAYLOAD_LIMIT} can be recorded")
         return dumped
 
-    async def _checked(self) -> None:
-        """Look into a reset that was noticed, whatever is asked meanwhile."""
+    async def _check_reset(self) -> None:
+        """Look into a reset that was noticed, whatever is asked meanwhile, before anything completes.
+
+        Raises:
+            ResetAfterUndo: when something was undone before the reset.
+        """
         task = asyncio.create_task(self.run.guard.check())
         if await wait_for([task]):
             self.run.control.cancel()
-        task.exception()
+        task.result()
 
     def _complete(self, result: Json) -> Json:
         self.scope.end(Status.DONE, (result,))
@@ -88,34 +88,31 @@ class Flow:
     async def _fail(self, error: BaseException) -> Json:
         if not unwinds(error):
             raise error  # a bug: Temporal retries the task until fixed code arrives
-        ending = self.run.control.ending
-        if ending or self.scope.policy.on_failure == "unwind":
+        cancelled, stopped = self.run.control.cancelled, self.run.control.stopped
+        unwinding = cancelled or stopped is not None or self.scope.policy.on_failure == "unwind"
+        if unwinding:
             await self._unwind()
-        if self.run.guard.error is not None:
-            raise self.run.guard.error
-        raise self._end(error, ending)
+        await self._check_reset()
+        cause = ExecutionStopped(f"{self.run.definition} was stopped{stopped}") if stopped else _cause(error)
+        raise self._end(cause, cancelled=cancelled and stopped is None, unwound=unwinding)
 
     async def _unwind(self) -> None:
         """Undo in a task of its own, which no cancel reaches."""
         self.run.board.move("unwinding")
         task = asyncio.create_task(unwind_scope(self.scope))
-        if await wait_for([task]):
-            self.run.control.cancelled = True
-        if self.run.guard.error is None:
-            task.result()
-        else:
-            task.exception()
+        await wait_for([task])
+        task.result()
 
-    def _end(self, error: BaseException, ending: bool) -> BaseException:
-        control, who = self.run.control, self.run.definition
-        cause = ExecutionStopped(f"{who} was stopped{control.stopped}") if control.stopped else _cause(error)
+    def _end(self, cause: BaseException | None, *, cancelled: bool, unwound: bool) -> BaseException:
+        """Say how the run ends; what was asked while it unwound changes nothing."""
+        who = self.run.definition
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
-            lines = [f"{who} is stuck: {reason}", *(f"not undone: {left}" for left in self.run.not_undone)]
-            return self._leave("stuck", "\n".join(lines), Stuck("\n".join(lines)), cause)
-        if control.cancelled and not control.stopped:
-            return self._leave("cancelled", "cancelled, everything undone", asyncio.CancelledError(f"{who} was cancelled"), None)
-        if ending or self.scope.policy.on_failure == "unwind":
+            text = _stuck(f"{who} is stuck: {reason}", self.run.not_undone)
+            return self._leave("stuck", text, Stuck(text), cause)
+        if cancelled:
+            return self._leave("cancelled", "everything undone", asyncio.CancelledError(f"{who} was cancelled"), None)
+        if unwound:
             return self._leave("rolled_back", reason, RolledBack(f"{who} rolled back: {_plain(reason)}"), cause)
         return self._leave("kept", reason, Kept(f"{who} failed, and what it did is kept: {_plain(reason)}"), cause)
 
@@ -167,6 +164,12 @@ async def undo_step(scope: Scope, step: str) -> None:
         raise asyncio.CancelledError(f"cancelled while {step} was undone")
     if left is not None:
         raise Stuck(f"step {step} is not undone: {left.reason}")
+
+
+def _stuck(head: str, left: list[NotUndone]) -> str:
+    """Name every step that is not undone; the more there are, the shorter each reason."""
+    room = max(MESSAGE_LIMIT // len(left), 150)
+    return "\n".join([head, *(cut(f"not undone: {step}", room) for step in left)])
 
 
 def _cause(error: BaseException) -> BaseException | None:

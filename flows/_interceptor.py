@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
+    HandleUpdateInput,
     Interceptor,
     StartActivityInput,
     StartLocalActivityInput,
@@ -71,6 +73,12 @@ class _Inbound(WorkflowInboundInterceptor):
             input = replace(input, args=[one(len(input.args))])
         return await super().execute_workflow(input)
 
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:
+        handler = workflow.get_update_handler(input.update)
+        if handler is not None and not _takes(handler, len(input.args)):
+            raise wrong_count(len(input.args), f"update {input.update}")
+        super().handle_update_validator(input)
+
 
 class _Activities(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
@@ -97,6 +105,14 @@ class StepInterceptor(Interceptor):
         """See base class."""
         outbound = type("_Outbound", (_Outbound,), {"heartbeat_timeout": self.heartbeat_timeout})
         return type("_Inbound", (_Inbound,), {"outbound": outbound})
+
+
+def _takes(handler: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(handler).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def wrong_count(count: int, who: str) -> InvalidInput:

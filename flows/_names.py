@@ -44,9 +44,18 @@ class Names:
         Raises:
             DefinitionError: when it is malformed, or was used before in this run.
         """
-        if not _EXPLICIT.match(step):
-            raise DefinitionError(f"step name {step[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")
+        check_name("step", step)
         if path + step in self._explicit:
             raise DefinitionError(f"step name {path + step!r} is used twice; each needs its own")
         self._explicit.add(path + step)
         return self.give(path, step)
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name of the author's that would be read as something else, such as a path.
+
+    Raises:
+        DefinitionError: naming it.
+    """
+    if not _EXPLICIT.match(name):
+        raise DefinitionError(f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")

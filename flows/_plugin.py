@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.common import VersioningBehavior
 from temporalio.contrib.pydantic import PydanticPayloadConverter
@@ -18,12 +20,15 @@ from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import DefinitionError, EnvironmentSecrets, InvalidInput, Registry, SecretSource
+from activities._failure import describe
+from activities._pulse import TOLD_OF_CANCEL
 from activities._run import Host, activities_for
 from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
 from flows._interceptor import StepInterceptor
 from flows._services import Services
 
 PASSED_THROUGH = ("activities", "flows", "counterstep", "pydantic", "pydantic_core", "semver", "rich")
+_SDK_THROTTLE = timedelta(seconds=60)
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 
@@ -62,6 +67,9 @@ class CounterstepPlugin(SimplePlugin):
         self._secrets = secrets or EnvironmentSecrets()
         self._threads = max_threads
         self._host: Host | None = None
+        self._workers = 0
+        self._entering = asyncio.Lock()
+        self._stack = AsyncExitStack()
         super().__init__(
             "counterstep",
             data_converter=lambda given: _guarded(data_converter or given),
@@ -81,6 +89,8 @@ class CounterstepPlugin(SimplePlugin):
             config["deployment_config"] = dataclasses.replace(
                 deployment, default_versioning_behavior=VersioningBehavior.PINNED
             )
+        if config.get("max_heartbeat_throttle_interval") == _SDK_THROTTLE:
+            config["max_heartbeat_throttle_interval"] = timedelta(seconds=TOLD_OF_CANCEL)
         config["workflows"] = [*config.get("workflows", ()), UpgradingDispatcher if versioned else Dispatcher]
         return config
 
@@ -100,15 +110,30 @@ class CounterstepPlugin(SimplePlugin):
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        """Provide the dependencies while a worker runs."""
-        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
+        """Provide the dependencies while any worker of this plugin runs."""
+        async with self._entering:
+            self._workers += 1
+            if self._workers == 1:
+                await self._enter()
         try:
-            async with self._lifespan() if self._lifespan else _nothing(self._deps) as deps:
-                self._host = Host(deps, self._secrets, executor)
-                _check_deps(self._registry, self._host)
-                yield
+            yield
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            async with self._entering:
+                self._workers -= 1
+                if self._workers == 0:
+                    await self._stack.aclose()
+
+    async def _enter(self) -> None:
+        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
+        self._stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        try:
+            deps = await self._stack.enter_async_context(self._lifespan() if self._lifespan else _nothing(self._deps))
+            self._host = Host(deps, self._secrets, executor)
+            _check_deps(self._registry, self._host)
+        except BaseException:
+            self._workers = 0
+            await self._stack.aclose()
+            raise
 
 
 @asynccontextmanager
@@ -129,6 +154,8 @@ class _Guard(PayloadConverter):
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
         try:
             return super().from_payloads(payloads, type_hints)  # type: ignore[safe-super]
+        except ValidationError as error:
+            raise InvalidInput(f"the value doesn't fit: {describe(error)}") from None
         except Exception as error:
             kinds = sorted({p.metadata.get("encoding", b"?").decode(errors="replace")[:100] for p in payloads})
             raise InvalidInput(f"can't read values encoded as {', '.join(kinds)}: {type(error).__name__}") from None

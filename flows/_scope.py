@@ -17,6 +17,7 @@ from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._calls import call_digest
 from flows._errors import OperationFailed
+from flows._names import check_name
 from flows._policy import Policy
 from flows._resume import Taken
 from flows._run import Run
@@ -85,16 +86,20 @@ class Scope:
         """
         data = self._dump(op, input)
         digest = call_digest("operation", str(op.definition), data, options.key)
-        if options.force or options.series:
+        if options.force:
             return await self._new(op, input, data, digest, options)
+        if options.series:
+            member = f"{digest}/{options.series}"
+            return await self._shared(member, lambda: self._new(op, input, data, digest, options))
         return await self.once(digest, lambda: self._new(op, input, data, digest, options))
 
     async def once(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
         """Answer an equal call from the newest success, or share the execution that is in flight."""
         self.ending()
         answered = self.run.calls.answer(digest)
-        if answered is not None:
-            return answered
+        return answered or await self._shared(digest, execute)
+
+    async def _shared(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
         shared = self.run.calls.in_flight.get(digest)
         if shared is not None:
             return await asyncio.shield(shared)
@@ -112,6 +117,7 @@ class Scope:
 
     async def series(self, op: Operation[Any, Any], input: Any, series: str, n: int, options: Options) -> list[AnyReport]:
         """Execute an operation until a series has ``n`` successes; see :meth:`flows.Sequence.execute_n`."""
+        check_name("series", series)
         digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
         while len(found := self._members(op, input, digest, series)) < n:
             order = next(i for i in range(n) if i not in found)
@@ -155,11 +161,14 @@ class Scope:
         return report
 
     def _taken(self, digest: str, options: Options) -> Taken | None:
-        """Give the newest step of the earlier run that an equal call left: a success first, for a plain call."""
+        """Give the newest step of the earlier run that an equal call left: a success first.
+
+        A member of a series may answer a plain call, but runs again only as that member.
+        """
         found = self.run.taken.get(digest, [])
-        if options.series is not None:
-            found = [taken for taken in found if taken.header.series == options.series]
-        return next((t for t in reversed(found) if t.answers), found[-1] if found else None)
+        mine = [taken for taken in found if taken.header.series == options.series]
+        left = [taken for taken in (mine if options.series else found) if taken.answers] or mine
+        return left[-1] if left else None
 
     def _answer(self, op: Operation[Any, Any], input: Any, digest: str, taken: Taken) -> AnyReport | None:
         """Answer from the earlier run, if its output still fits the type."""
@@ -210,7 +219,7 @@ class _Step:
         self.input, self.data, self.options = input, data, options
         self.name = taken.step if taken else self._name()
         self.header = self._header(taken)
-        self.carried = Verdict.from_json(taken.verdict) if taken else Verdict()
+        self.carried = _carried(taken) if taken else Verdict()
         self.record = self._record(taken)
         self.report = self._blank()
 
@@ -227,7 +236,7 @@ class _Step:
         if cancelled:
             raise asyncio.CancelledError(f"cancelled in {self.name}")
         if settled.error is not None:
-            raise self._failed(settled) from cause_of(settled.error)
+            raise self._failed(settled) from settled.error
         return self.report
 
     def _call(self) -> Call:
@@ -243,7 +252,7 @@ class _Step:
             task_queue=op.task_queue,
             at_most_once=op.at_most_once,
             summary=op.definition.description[:200] or None,
-            carried=replace(self.carried, failures=0, losses=0),
+            carried=self.carried,
         )
 
     def _name(self) -> str:
@@ -263,8 +272,8 @@ class _Step:
         if taken is None:
             return self.run.header(**common)
         old = taken.header
-        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg}
-        return self.run.header(**common, **base, origin=origin, workflow=old.workflow)
+        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg, "flows": old.flows}
+        return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
 
     def _record(self, taken: Taken | None) -> UndoRecord | None:
         undo = UndoSpec.of(self.op)
@@ -322,8 +331,7 @@ class _Step:
         )
 
 
-def cause_of(error: BaseException) -> BaseException:
-    """Leave out Temporal's envelope around an activity's failure."""
-    return getattr(error, "cause", None) or error
-
-
+def _carried(taken: Taken) -> Verdict:
+    """Give what is known of a step that runs again; one that succeeded left its effect, whatever comes."""
+    verdict = Verdict.from_json(taken.verdict)
+    return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or taken.answers)

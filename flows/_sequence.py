@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -214,7 +215,7 @@ class Sequence(Generic[In, Out]):
         at.run.board.set(shown, "waiting for approval")
         try:
             decision = await at.run.control.approval(name, timeout)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):  # not GeneratorExit: no workflow is there any more
             at.run.board.set(shown, "not approved")
             raise
         at.run.board.set(shown, "approved")
@@ -275,6 +276,12 @@ class Sequence(Generic[In, Out]):
     def _stop(self, note: Note = Note()) -> None:
         self._at.run.control.stop(note)
 
+    @_pause.validator
+    @_unpause.validator
+    @_stop.validator
+    def _any_time(self, note: Note = Note()) -> None:
+        """Allow it; that there is a validator makes malformed input leave no event."""
+
     def _decide(self, decision: Decision, *, rejected: bool) -> None:
         approval = self._at.run.control.waiting(decision.name)
         assert approval is not None
@@ -284,7 +291,7 @@ class Sequence(Generic[In, Out]):
         control = self._at.run.control
         if control.waiting(name) is None:
             names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
-            raise ValueError(f"approval {name!r} isn't waiting; waiting now: {names}")
+            raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")
 
 
 AnySequence = type[Sequence[Any, Any]]
@@ -326,13 +333,13 @@ def _entry(cls: AnySequence) -> Any:
     return workflow.run(run)
 
 
-def _no_input(cls: AnySequence, count: int) -> RawValue:
+def _no_input(cls: AnySequence, count: int) -> RawValue | InvalidInput:
     if count == 0 and cls.input.type is EmptyInput:
         return RawValue(json_payload({}))
-    raise wrong_count(count, str(cls.definition))
+    return wrong_count(count, str(cls.definition))
 
 
-async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue) -> Json:
+async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
     run = Run(cls.definition)
     scope = self._scope = Scope(run, cls.definition, cls.policy)
     try:

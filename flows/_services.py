@@ -36,6 +36,7 @@ class Services:
     def __init__(self, registry: Registry) -> None:
         """Take the registry that names are resolved in."""
         self._registry = registry
+        self._flows = Registry(*registry.flows())
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
@@ -49,12 +50,16 @@ class Services:
             UnknownFlow: listing near names.
         """
         try:
-            found = self._registry.retrieve(workflow_type)
+            return str(self._flows.retrieve(workflow_type).definition)
         except OperationNotFound as error:
-            raise UnknownFlow(f"no flow {error.message}") from None
-        if isinstance(found, Op):
-            raise UnknownFlow(f"{found.definition} is an operation, not a flow; start a flow that executes it")
-        return str(found.definition)
+            raise UnknownFlow(self._operation(workflow_type) or f"flow {error.message}") from None
+
+    def _operation(self, name: str) -> str | None:
+        try:
+            found = self._registry.retrieve(name).definition
+        except OperationNotFound:
+            return None
+        return f"{found} is an operation, not a flow; start a flow that executes it"
 
     @activity.defn(name=UNDONE_IN_ORIGIN)
     async def undone(self, workflow_id: str, run_id: str, origin: str) -> list[str]:

@@ -9,12 +9,14 @@ from activities import InvalidInput
 from activities._wire import json_bytes, json_payload
 
 
-def start_json(raw: RawValue, who: str) -> bytes:
+def start_json(raw: RawValue | InvalidInput, who: str) -> bytes:
     """Give the input as JSON.
 
     Raises:
-        InvalidInput: when its encoding isn't known to this worker.
+        InvalidInput: when its encoding isn't known to this worker, or it isn't one.
     """
+    if isinstance(raw, InvalidInput):
+        raise raw
     encoding = raw.payload.metadata.get("encoding", b"").decode(errors="replace")
     if encoding in ("json/plain", "binary/null"):
         return json_bytes(raw)

@@ -7,6 +7,7 @@ from typing import Any
 from temporalio import workflow
 
 from activities._failure import cut
+from activities._json import size
 
 MEMO = "counterstep"
 MEMO_LIMIT = 2048
@@ -63,7 +64,15 @@ class Board:
 
 def leave_memo(state: str, reason: str, steps: list[str]) -> None:
     """Write the memo that ``describe`` and ``list`` show without a worker, at most 2 KB."""
-    digest = {"state": state, "reason": cut(reason, 1024)}
+    digest = {"state": state, "reason": _short(reason, 1024)}
     if steps:
-        digest["not_undone"] = cut(", ".join(steps), MEMO_LIMIT - 1024 - 256)
+        digest["not_undone"] = _short(", ".join(steps), MEMO_LIMIT - 1024 - 256)
     workflow.upsert_memo({MEMO: digest})
+
+
+def _short(text: str, limit: int) -> str:
+    """Cut a text so that its JSON fits: a quote takes two bytes there, a control character six."""
+    room = limit
+    while size(short := cut(text, room)) > limit:
+        room = room * 3 // 4
+    return short

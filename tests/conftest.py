@@ -48,6 +48,7 @@ def dev_address() -> Iterator[str]:
         "history.transferProcessorMaxPollRPS=10000",
         'history.transferProcessorUpdateAckInterval="1s"',
         'history.visibilityProcessorUpdateAckInterval="1s"',
+        'history.timerProcessorMaxTimeShift="10ms"',
     ):
         command += ["--dynamic-config-value", value]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +36,7 @@ class StepHistory:
         type: the activity type.
         header: that it was first sent with.
         args: what it got, as JSON: the input, or input and outcome.
-        settled: how it stands after its last execution; ``unknown`` while it has none.
+        ended: how its last execution that ended left it.
         open: whether its last execution has no end.
         scheduled: when it was first asked for.
         started: when its last execution began.
@@ -52,7 +52,7 @@ class StepHistory:
     args: tuple[Json, ...]
     scheduled: datetime
     order: int
-    settled: Settled = field(default_factory=lambda: never_settled(Verdict()))
+    ended: Settled | None = None
     open: bool = True
     started: datetime | None = None
     finished: datetime | None = None
@@ -61,8 +61,13 @@ class StepHistory:
 
     @property
     def verdict(self) -> Verdict:
-        """What earlier executions amount to; nothing before the first has ended."""
-        return self.settled.verdict if self.attempts or not self.open else Verdict()
+        """What the executions that ended amount to."""
+        return self.ended.verdict if self.ended else Verdict()
+
+    @property
+    def settled(self) -> Settled:
+        """How it stands: ``unknown`` while its last execution has no end."""
+        return self.ended if self.ended and not self.open else never_settled(self.verdict)
 
     @property
     def is_undo(self) -> bool:
@@ -195,7 +200,7 @@ class _Reader:
     def _activity_task_completed(self, event: HistoryEvent, attributes: Any) -> None:
         payload = attributes.result.payloads[0]
         self._update(
-            attributes, event=event, settled=lambda s: ended_well(payload, s.verdict, local=False)
+            attributes, event=event, ended=lambda s: ended_well(payload, s.verdict, local=False)
         )
 
     def _activity_task_failed(self, event: HistoryEvent, attributes: Any) -> None:
@@ -207,7 +212,7 @@ class _Reader:
         self._failed(event, attributes, CancelledError("cancelled before it began"))
 
     def _failed(self, event: HistoryEvent, attributes: Any, error: BaseException) -> None:
-        self._update(attributes, event=event, settled=lambda s: ended_badly(error, s.verdict))
+        self._update(attributes, event=event, ended=lambda s: ended_badly(error, s.verdict))
 
     def _marker_recorded(self, event: HistoryEvent, attributes: Any) -> None:
         if attributes.marker_name != _LOCAL:
@@ -230,7 +235,7 @@ class _Reader:
         self._begin(event, key, kind, header, (about.get("input"),))
         self._steps[key] = replace(
             self._steps[key],
-            settled=settled,
+            ended=settled,
             open=False,
             started=_iso(about.get("started"), event),
             finished=_iso(about.get("finished"), event),

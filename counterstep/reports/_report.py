@@ -92,8 +92,8 @@ class Report(Generic[In, Out]):
 
     @property
     def child_operation_reports(self) -> list[str] | None:
-        """Ids of the children's reports; ``None`` for an operation (seed operations)."""
-        return [child.id for child in self.children] if self.is_flow else None
+        """Ids of the children's reports, without answered calls; ``None`` for an operation (seed operations)."""
+        return [child.id for child in self.children if child.answered_from is None] if self.is_flow else None
 
     def walk(self) -> Iterator[Report[Any, Any]]:
         """Give all reports in post-order: children first, this one last."""
