@@ -95,7 +95,10 @@ def _repeats(text: str, value: Any) -> bool:
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         return any(_repeats(text, item) for item in value)
-    part = str(value)
+    try:
+        part = str(value)
+    except Exception:
+        return True
     return 0 < len(part) <= len(text) and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
 
 

@@ -87,15 +87,18 @@ class Control:
             await workflow.wait_condition(lambda: not self.paused)
 
     def cancel(self) -> None:
-        """Ask the body to end, once."""
+        """Cancel the run: it unwinds at once, also while paused."""
         asked, self.cancelled = self.ending, True
-        if not asked and self.body is not None:
-            self.body.cancel()
+        self._end(asked)
 
     def stop(self, note: Note) -> None:
-        """Stop the run: it unwinds, then fails."""
+        """Stop the run: it unwinds at once, also while paused, then fails."""
         asked, self.stopped = self.ending, self.stopped or note
+        self._end(asked)
+
+    def _end(self, asked: bool) -> None:
         if not asked and self.body is not None:
+            self.paused = False
             self.body.cancel()
 
     def waiting(self, name: str) -> Approval | None:

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from activities import CounterstepError, NotSerializable, ResultTooLarge, Status
+from activities import CounterstepError, DefinitionError, NotSerializable, ResultTooLarge, Status
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
@@ -51,6 +51,8 @@ class Flow:
         control.body = None
         await self._check_reset()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if isinstance(error, workflow.ContinueAsNewError):
+            error = DefinitionError(f"{self.run.definition} continued as new by itself, so nothing in it could be undone")
         if error is None and not control.ending:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from activities import InvalidInput, Status
 from activities._failure import describe
@@ -137,13 +137,7 @@ async def take_over(ref: RunRef) -> TakenOver:
     """
     info = workflow.info()
     me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)
-    found: Found = await workflow.execute_local_activity(
-        FIND,
-        args=[ref, me, info.workflow_type],
-        result_type=Found,
-        start_to_close_timeout=_TIMEOUT,
-        summary="find the earlier run",
-    )
+    found: Found = await _ask(FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run")
     try:
         await workflow.start_child_workflow(
             CLAIM,
@@ -155,14 +149,19 @@ async def take_over(ref: RunRef) -> TakenOver:
         )
     except WorkflowAlreadyStartedError:
         pass  # reading it says whose claim it is
-    left: TakenOver = await workflow.execute_local_activity(
-        READ,
-        args=[found, me],
-        result_type=TakenOver,
-        start_to_close_timeout=_TIMEOUT,
-        summary="read the earlier run",
-    )
+    left: TakenOver = await _ask(READ, found, me, result_type=TakenOver, summary="read the earlier run")
     return left
+
+
+async def _ask(activity: str, *args: Any, result_type: type[Any], summary: str) -> Any:
+    try:
+        return await workflow.execute_local_activity(
+            activity, args=args, result_type=result_type, start_to_close_timeout=_TIMEOUT, summary=summary
+        )
+    except ApplicationError as error:
+        if error.type == InvalidInput.__name__:
+            raise InvalidInput(error.message) from None
+        raise
 
 
 def claim_id(workflow_id: str, origin: str) -> str:

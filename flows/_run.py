@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from temporalio import workflow
@@ -16,8 +17,9 @@ from flows._errors import HistoryLimit
 from flows._gate import Gate
 from flows._names import Names
 from flows._reset import ResetGuard
-from flows._resume import Taken, TakenOver
+from flows._resume import RunRef, Taken, TakenOver, take_over, wanted
 from flows._status import Board
+from flows._step import wait_for
 from flows._undo import NotUndone, UndoRecord
 
 EVENT_LIMIT = 50_000
@@ -38,7 +40,7 @@ class Run:
         self.gate = Gate(self.control, self.guard)
         self.names = Names()
         self.calls = Calls()
-        self.board = Board(str(definition))
+        self.board = Board(str(definition), self.control)
         self.taken: dict[str, list[Taken]] = {}
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
@@ -66,15 +68,30 @@ class Run:
             step=header.step or step,
         )
 
-    def take_over(self, earlier: TakenOver) -> None:
-        """Make what an earlier run left this run's own."""
-        for taken in earlier.steps:
+    async def go_on(self) -> None:
+        """Take over the earlier run that the memo names, if it names one; a cancel meanwhile counts afterwards.
+
+        Raises:
+            InvalidInput: when that can't be.
+            ResetAfterUndo: when this run was reset after something in it was undone.
+        """
+        ref = wanted()
+        if ref is None:
+            return
+        task = asyncio.create_task(self._taken_over(ref))
+        if await wait_for([task]):
+            self.control.cancel()
+        for taken in task.result().steps:
             self.names.reserve(taken.step)
             self.taken.setdefault(taken.digest, []).append(taken)
             record = taken.record(self.order())
             if record is not None:
                 self.taken_records[taken.step] = record
                 self.undoable(size(taken.input))
+
+    async def _taken_over(self, ref: RunRef) -> TakenOver:
+        await self.guard.check()
+        return await take_over(ref)
 
     def order(self) -> int:
         """Give the next number in the order of scheduling."""
@@ -102,7 +119,7 @@ class Run:
     def pause(self, paused: bool) -> None:
         """Hold new steps and undos back, or let them go."""
         self.control.paused = paused
-        self.board.pause(paused)
+        self.board.show()
 
     def undone(self, record: UndoRecord) -> None:
         """Take note that a step was undone: it answers no call any more."""

@@ -23,7 +23,6 @@ from flows._gather import gather
 from flows._inline import execute_inline, flow_report
 from flows._interceptor import wrong_count
 from flows._policy import Policy
-from flows._resume import take_over, wanted
 from flows._run import Run
 from flows._scope import Options, Scope
 from flows._start_input import start_json
@@ -344,14 +343,8 @@ async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue | Inv
     scope = self._scope = Scope(run, cls.definition, cls.policy)
     try:
         scope.input = typed = cls.input.load(start_json(raw, str(cls.definition)), f"{cls.definition}: input")
-        earlier = wanted()
+        await run.go_on()
     except InvalidInput:
         run.board.move("refused")
         raise
-
-    async def body() -> Any:
-        if earlier is not None:
-            run.take_over(await take_over(earlier))
-        return await cls._body(self, typed)
-
-    return await Flow(scope, cls.output).main(body)
+    return await Flow(scope, cls.output).main(lambda: cls._body(self, typed))

@@ -91,6 +91,7 @@ class Services:
         owner = await _owner(client, described.id, run.origin)
         if owner not in (None, me):
             raise _owned(name, owner)
+        await self._left(client, run)  # what would fail after the claim fails before it
         return Found(ref=RunRef(workflow_id=described.id, run_id=described.run_id), origin=run.origin)
 
     @activity.defn(name=READ)
@@ -105,16 +106,32 @@ class Services:
         owner = await _owner(client, ref.workflow_id, found.origin)
         if owner != me:
             raise _owned(name, owner)
-        run = await _read(client, ref.workflow_id, ref.run_id)
-        left = TakenOver(steps=tuple(self._left(run)))
+        return await self._left(client, await _read(client, ref.workflow_id, ref.run_id))
+
+    async def _left(self, client: Client, run: RunHistory) -> TakenOver:
+        """Give the steps that a run left in place, those that it had taken over itself first."""
+        if run.earlier:
+            earlier = TakenOver.model_validate(run.earlier)
+        else:
+            earlier = await self._unread(client, run)
+        left = TakenOver(steps=tuple(self._steps(run, earlier)))
         if size(left.model_dump(mode="json")) > PAYLOAD_LIMIT:
-            raise InvalidInput(f"{name} left more than one run can take over; start without resume_from")
+            raise InvalidInput(
+                f"resume_from: run {run.run_id} of {run.workflow_id} left more than one run can take over; "
+                "start without resume_from"
+            )
         return left
 
-    def _left(self, run: RunHistory) -> Iterable[Taken]:
-        """Give the steps that a run left in place, those that it had taken over itself first."""
-        earlier = TakenOver.model_validate(run.earlier).steps if run.earlier else ()
-        steps = {taken.step: taken for taken in earlier}
+    async def _unread(self, client: Client, run: RunHistory) -> TakenOver:
+        """Give what a run took over that ended between its claim and its reading."""
+        found = Found.model_validate(run.found) if run.found else None
+        me = Owner(workflow_id=run.workflow_id, origin=run.origin)
+        if found is None or await _owner(client, found.ref.workflow_id, found.origin) != me:
+            return TakenOver()
+        return await self._left(client, await _read(client, found.ref.workflow_id, found.ref.run_id))
+
+    def _steps(self, run: RunHistory, earlier: TakenOver) -> Iterable[Taken]:
+        steps = {taken.step: taken for taken in earlier.steps}
         for step in run.forward():
             steps.pop(step.step, None)
             if step.args and (settled := step.settled).verdict.called:

@@ -7,6 +7,7 @@ from typing import Any
 from temporalio import workflow
 
 from activities._failure import cut
+from flows._control import Control
 from activities._json import size
 
 MEMO = "counterstep"
@@ -17,43 +18,39 @@ ROW_LIMIT = 200
 class Board:
     """Step states, in the order in which steps appeared."""
 
-    def __init__(self, flow: str) -> None:
-        """Begin for a flow."""
+    def __init__(self, flow: str, control: Control) -> None:
+        """Begin for a flow; ``control`` says whether it is paused."""
+        self._control = control
         self._flow = flow
         self._steps: dict[str, str] = {}
         self._state = "running"
-        self._paused = False
 
     @property
     def state(self) -> str:
         """The run's state."""
-        return f"{self._state}, paused" if self._paused else self._state
+        return f"{self._state}, paused" if self._control.paused else self._state
 
     def set(self, step: str, state: str) -> None:
         """Show a step's state."""
         self._steps[step] = state
-        self._show()
+        self.show()
 
     def drop(self, step: str) -> None:
         """Take back a step that never was scheduled."""
         self._steps.pop(step, None)
-        self._show()
+        self.show()
 
     def move(self, state: str) -> None:
         """Show the run's state."""
         self._state = state
-        self._show()
-
-    def pause(self, paused: bool) -> None:
-        """Show whether the run is paused."""
-        self._paused = paused
-        self._show()
+        self.show()
 
     def view(self) -> dict[str, Any]:
         """Give the query ``status``: the run's state, and each step's."""
         return {"flow": self._flow, "state": self.state, "steps": dict(self._steps)}
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Render it for the Temporal UI."""
         rows = list(self._steps.items())
         lines = [f"**{self._flow}**: {self.state}", "", "| step | state |", "|---|---|"]
         lines += [f"| {step} | {state} |" for step, state in rows[-ROW_LIMIT:]]

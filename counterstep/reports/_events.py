@@ -24,6 +24,7 @@ from activities._settled import Settled, ended_badly, ended_well, never_settled
 from activities._wire import HEADER, StepHeader, Verdict, json_bytes
 
 _LOCAL = "core_local_activity"
+_RESUMING = {"counterstep-find-run": "found", "counterstep-read-run": "earlier"}
 _UNDO = "/undo"
 
 
@@ -93,7 +94,8 @@ class RunHistory:
         result: as JSON, in a tuple of one.
         failure: how it failed.
         steps: every step and undo, in the order of their first events.
-        earlier: result of the local activity that read an earlier run, as JSON.
+        found: result of the local activity that found an earlier run, as JSON.
+        earlier: result of the local activity that read it, as JSON.
     """
 
     workflow_type: str
@@ -109,6 +111,7 @@ class RunHistory:
     result: tuple[Json, ...] = ()
     failure: BaseException | None = None
     steps: tuple[StepHistory, ...] = ()
+    found: Json = None
     earlier: Json = None
 
     def forward(self) -> Iterator[StepHistory]:
@@ -147,7 +150,7 @@ class _Reader:
         self._by_event: dict[int, str] = {}
         self._base: str | None = None
         self._close: dict[str, Any] = {}
-        self._earlier: Json = None
+        self._resumed: dict[str, Json] = {}
 
     def run(self, workflow_id: str) -> RunHistory:
         assert self._start is not None, "a history begins with the start"
@@ -163,7 +166,7 @@ class _Reader:
             started=_time(self._start),
             base=self._base,
             steps=tuple(sorted(self._steps.values(), key=lambda s: s.order)),
-            earlier=self._earlier,
+            **self._resumed,
             **self._close,
         )
 
@@ -218,8 +221,8 @@ class _Reader:
         if attributes.marker_name != _LOCAL:
             return
         about = json.loads(attributes.details["data"].payloads[0].data)
-        if about["activity_type"] == "counterstep-read-run" and "result" in attributes.details:
-            self._earlier = _json(attributes.details["result"].payloads[0])
+        if about["activity_type"] in _RESUMING and "result" in attributes.details:
+            self._resumed[_RESUMING[about["activity_type"]]] = _json(attributes.details["result"].payloads[0])
         elif "@" in about["activity_type"]:
             self._local(event, about, attributes)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from temporalio.client import Client
 
 from activities import Definition, DefinitionError, Failure, Status
-from activities._wire import Identity
+from activities._wire import Identity, StepHeader
 from counterstep.reports._events import RunHistory, StepHistory, fetch_events, read_run
 from counterstep.reports._report import ExecutionSeries, Report, report_id
 
@@ -39,8 +41,10 @@ def report_of(run: RunHistory, namespace: str) -> AnyReport:
         run: as read from its history.
         namespace: a part of report ids.
     """
-    reports = [_step(run, step, namespace) for step in run.forward()]
-    flows = {step.step: step.header.flows for step in run.forward()}
+    taken = [(report, header) for report, header in _taken_over(run, namespace)]
+    reports = [report for report, _ in taken] + [_step(run, step, namespace) for step in run.forward()]
+    flows = {report.step: header.flows for report, header in taken}
+    flows |= {step.step: step.header.flows for step in run.forward()}
     ended = run.status != "running"
     return Report(
         id=report_id(Identity(namespace=namespace, workflow=run.workflow_id, origin=run.origin, step="")),
@@ -61,7 +65,6 @@ def report_of(run: RunHistory, namespace: str) -> AnyReport:
 
 def _step(run: RunHistory, step: StepHistory, namespace: str) -> AnyReport:
     settled, header = step.settled, step.header
-    taken = header.workflow is not None
     undo = None if step.is_undo else run.undo_of(step.step)
     report: AnyReport = Report(
         id=report_id(_identity(run, step, namespace)),
@@ -80,9 +83,38 @@ def _step(run: RunHistory, step: StepHistory, namespace: str) -> AnyReport:
         worker=step.worker,
         skipped=settled.skipped,
         result=settled.output,
-        answered_from=(str(header.workflow), str(header.origin)) if taken and not step.attempts else None,
     )
     return report if undo is None else replace(report, undo=_step(run, undo, namespace))
+
+
+def _taken_over(run: RunHistory, namespace: str) -> Iterator[tuple[AnyReport, StepHeader]]:
+    """Give the steps of an earlier run that are this run's own now, and weren't run again here."""
+    again = {step.step for step in run.forward()}
+    for taken in (run.earlier or {}).get("steps", ()):
+        if taken["step"] not in again:
+            header = StepHeader.model_validate(taken["header"])
+            undo = run.undo_of(taken["step"])
+            report = _taken(taken, header, namespace)
+            yield (report if undo is None else replace(report, undo=_step(run, undo, namespace))), header
+
+
+def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyReport:
+    step, workflow, origin = taken["step"], str(header.workflow), str(header.origin)
+    ended = taken["timestamp"] and datetime.fromisoformat(taken["timestamp"])
+    return Report(
+        id=report_id(Identity(namespace=namespace, workflow=workflow, origin=origin, leg=header.leg, step=step)),
+        definition=replace(_definition(taken["definition"]), description=taken["description"]),
+        step=step,
+        input=taken["input"],
+        outcome=Status(taken["status"]),
+        timestamp=ended or None,
+        execution_series=ExecutionSeries(*header.series) if header.series else None,
+        key=taken["key"],
+        finished=ended or None,
+        skipped=taken["skipped"],
+        answered_from=(workflow, origin),
+        result=tuple(taken["output"]),
+    )
 
 
 def _identity(run: RunHistory, step: StepHistory, namespace: str) -> Identity:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Replayer, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from activities import Context, Operation, Outcome, Registry, operation
+from activities import Context, Operation, Outcome, Registry, Retry, operation
 from flows import CounterstepPlugin, OperationFailed, Policy, Sequence, start
 from tests.conftest import Serve
 from tests.sample import FAST
@@ -44,6 +46,53 @@ def _gated(name: str, **options: Any) -> Operation[int, int]:
 
 
 x, y, z = _gated("x"), _gated("y"), _gated("z")
+
+
+@operation(id="local-wait", version="1.0.0", placement="local")
+async def local_wait(ctx: Context[World], input: int) -> int:
+    """Wait for the gate, locally."""
+    ctx.deps.record("begin local")
+    await ctx.deps.wait("go-local")
+    return input
+
+
+@local_wait.undo(retry=FAST)
+async def undo_local_wait(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo local", str(outcome.status))
+
+
+@operation(id="fails-slowly", version="1.0.0", retry=Retry(max_attempts=5, initial=timedelta(minutes=1)))
+async def fails_slowly(ctx: Context[World], input: int) -> int:
+    """Fail, with a long delay before the next attempt."""
+    ctx.deps.record("fails")
+    raise RuntimeError("down")
+
+
+@fails_slowly.undo(retry=FAST)
+async def undo_fails_slowly(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo fails", str(outcome.status))
+
+
+@operation(id="sync-wait", version="1.0.0")
+def sync_wait(ctx: Context[World], input: int) -> int:
+    """Wait in a thread until the run asks to end."""
+    ctx.deps.record("begin sync")
+    while not ctx.cancelled():
+        time.sleep(0.05)
+    return input + 1
+
+
+@sync_wait.undo(retry=FAST)
+def undo_sync_wait(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo sync", str(outcome.status), outcome.output)
+
+
+class Others(Sequence[str, int], id="others", version="1.0.0"):
+    """Run one of the other operations."""
+
+    async def run(self, input: str) -> int:
+        chosen = {"local": local_wait, "slow": fails_slowly, "sync": sync_wait}[input]
+        return (await self.execute(chosen, 1)).output
 
 
 class Line(Sequence[int, int], id="line", version="1.0.0"):
@@ -92,7 +141,7 @@ class TimesOut(Sequence[int, str], id="times-out", version="1.0.0"):
         return "in time"
 
 
-FLOWS = (Line, Kept, Parallel, Stubborn, TimesOut)
+FLOWS = (local_wait, fails_slowly, sync_wait, Others, Line, Kept, Parallel, Stubborn, TimesOut)
 
 
 @asynccontextmanager
@@ -252,6 +301,38 @@ async def test_cancel_before_the_first_task(client: Client, world: World, task_q
         await failure_of(handle)
     assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
     assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    ("what", "calls"),
+    [
+        ("local", ["begin local", ("undo local", "unknown")]),
+        ("sync", ["begin sync", ("undo sync", "done", 2)]),
+    ],
+)
+async def test_cancel_of_a_local_and_of_a_threaded_step(
+    serve: Serve, world: World, task_queue: str, what: str, calls: list[Any]
+) -> None:
+    """A local handler is interrupted: unknown. A def handler isn't: it sees ctx.cancelled(), and its result counts."""
+    async with serve(*FLOWS) as client:
+        handle = await start(client, Others, what, id=new_id(), task_queue=task_queue)
+        await world.until(f"begin {what}")
+        await handle.cancel()
+        await failure_of(handle)
+    assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert world.calls == calls
+
+
+async def test_cancel_between_two_attempts(serve: Serve, world: World, task_queue: str) -> None:
+    """Cancelled during the delay before attempt 2: the step is failed, as if its attempts were spent; nothing to undo."""
+    async with serve(*FLOWS) as client:
+        handle = await start(client, Others, "slow", id=new_id(), task_queue=task_queue)
+        await world.until("fails")
+        await asyncio.sleep(0.5)
+        await handle.cancel()
+        await failure_of(handle)
+    assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert world.calls == ["fails"]
 
 
 async def activity_ended(handle: Any) -> None:

@@ -47,7 +47,7 @@ async def test_a_failed_member_keeps_what_was_done(scripts: Scripts, world: Worl
     assert len(world.calls) == 6
 
 
-async def test_a_series_goes_on_in_another_run(scripts: Scripts, world: World, cache: int) -> None:
+async def test_a_series_goes_on_in_another_run(scripts: Scripts, world: World) -> None:
     """OPS-49, issue point 4: resumed, the failed order runs again under its old key: three calls, orders 0..4."""
     world.switch("fail-count-3")
     async with scripts(kept=True) as run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.support import World, causes, failure_of
 
 with workflow.unsafe.imports_passed_through():
     from tests.flows.operating import Operator, Run, operate
-    from tests.sample import a, b, c, local_a
+    from tests.sample import a, b, c
 
 __all__ = ["operate"]
 
@@ -37,25 +36,41 @@ class ThreeKept(Three, id="three-kept", version="1.0.0", policy=Policy(on_failur
     """Double three times, keep on failure."""
 
 
+@operation(id="shown", version="1.0.0")
+async def shown(ctx: Context[World], input: int) -> int:
+    """Do something that has a description."""
+    return input
+
+
+@shown.undo
+async def unshow(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    """Undo it."""
+
+
+@operation(id="shown-local", version="1.0.0", placement="local")
+async def shown_local(ctx: Context[World], input: int) -> int:
+    """Do it locally."""
+    return input
+
+
 class Inner(Sequence[int, int], id="inner", version="1.0.0"):
-    """Triple twice."""
+    """Do one thing."""
 
     async def run(self, input: int) -> int:
-        return (await self.execute(a, input)).output
+        return (await self.execute(shown, input, force=True)).output
 
 
 class Everything(Sequence[int, int], id="everything", version="1.0.0"):
     """Use each kind of step, then fail."""
 
     async def run(self, input: int) -> int:
-        await self.execute(a, input, step="first")
-        await self.execute_n(a, input, series="n", n=2)
-        await self.execute(local_a, input)
+        await self.execute(shown, input, step="first")
+        await self.execute_n(shown, input, series="n", n=2)
+        await self.execute(shown_local, input)
         await self.wait(timedelta(milliseconds=10), name="soak")
-        await self.gather(self.execute(a, 7), self.execute(a, 8))
+        await self.gather(self.execute(shown, 7), self.execute(shown, 8))
         await self.execute(Inner, input, step="inside")
-        await self.execute(b, input)
-        return 0
+        return (await self.execute(b, input)).output
 
 
 class Asks(Sequence[int, int], id="asks", version="1.0.0"):
@@ -91,7 +106,7 @@ async def memo_of(operator: Operator) -> Any:
     """Read the memo as the CLI's ``describe`` shows it."""
     described = json.loads((await operator("describe", "-o", "json")).stdout)
     fields = described["workflowExecutionInfo"].get("memo", {}).get("fields", {})
-    return {key: json.loads(b64decode(payload["data"])) for key, payload in fields.items()}
+    return dict(fields)
 
 
 async def test_a_plain_success_leaves_no_memo(serve: Serve, operate: Run) -> None:
@@ -206,21 +221,20 @@ async def scheduled(handle: WorkflowHandle[Any, Any]) -> list[tuple[str, str]]:
 async def test_ids_and_summaries_are_readable(serve: Serve, operate: Run, world: World) -> None:
     """Activities have the steps' names, undos end in `.undo`, timers are named, and each has a summary."""
     world.switch("fail-b")
-    async with serve(a, b, local_a, Inner, Everything) as client:
+    async with serve(shown, shown_local, b, Inner, Everything) as client:
         operator = await operate(client, Everything, 1)
         await failure_of(operator.handle)
         events = await scheduled(operator.handle)
-    double = "Double."
+    names = ["first", "n.0", "n.1", "shown", "shown.2", "inside/shown"]
+    steps = [(name, "Do something that has a description.") for name in names]
+    undos = [(f"{name}.undo", "undo shown@1.0.0") for name in reversed(names)]
     assert events == [
-        ("first", double),
-        ("n.0", double),
-        ("n.1", double),
-        ("marker", double),
+        *steps[:3],
+        ("marker", "Do it locally."),
         ("timer", "soak"),
-        ("a", double),
-        ("a.2", double),
-        ("b", double),
-        ("b.undo", "undo a@1.0.0"),
+        *steps[3:],
+        ("b", ""),
+        *undos,
     ]
 
 

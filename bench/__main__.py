@@ -1,0 +1,142 @@
+"""``make bench``: prints a table and writes ``bench/results/latest.json``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
+
+from activities import Registry
+from bench.flows_by_hand import LocalByHand, RemoteByHand, add_one
+from bench.flows_ours import Local, Remote
+from bench.flows_ours import add_one as our_add_one
+from bench.flows_ours import add_one_locally
+from bench.stats import ratio
+from flows import CounterstepPlugin
+from worker import embedded
+
+OPEN = 20
+Start = Callable[[str], Awaitable[WorkflowHandle[Any, Any]]]
+
+
+async def rate(start: Start, name: str) -> float:
+    """Give runs a second with ``OPEN`` of them open at once."""
+    began = time.perf_counter()
+    handles = await asyncio.gather(*(start(f"{name}-{time.time_ns()}-{n}") for n in range(OPEN)))
+    await asyncio.gather(*(handle.result() for handle in handles))
+    return OPEN / (time.perf_counter() - began)
+
+
+async def duration(start: Start, name: str) -> float:
+    """Give the seconds that one run takes."""
+    began = time.perf_counter()
+    await (await start(f"{name}-{time.time_ns()}")).result()
+    return time.perf_counter() - began
+
+
+async def shape(start: Start, name: str) -> tuple[int, int]:
+    """Give events and bytes of one run's history."""
+    handle = await start(f"{name}-shape-{time.time_ns()}")
+    await handle.result()
+    described = await handle.describe()
+    return described.raw_info.history_length, described.raw_info.history_size_bytes
+
+
+def starter(client: Client, workflow: str, queue: str) -> Start:
+    """Give what starts a run, eagerly."""
+
+    async def start(id: str) -> WorkflowHandle[Any, Any]:
+        return await client.start_workflow(workflow, 1, id=id, task_queue=queue, request_eager_start=True)
+
+    return start
+
+
+async def pairs(measure: Any, ours: Start, theirs: Start, count: int) -> list[tuple[float, float]]:
+    """Measure in turn, after one pair that doesn't count."""
+    found = []
+    for number in range(count + 1):
+        both = (await measure(ours, "ours"), await measure(theirs, "theirs"))
+        if number:
+            found.append(both)
+    return found
+
+
+async def startup(address: str, count: int) -> list[float]:
+    """Give the seconds from starting a worker process to its first poll."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "worker.py", "--module", "bench.flows_ours", "--address", address, "--task-queue", "startup",
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        await process.stdout.readline()
+        times.append(time.perf_counter() - began)
+        process.terminate()
+        await process.wait()
+    return sorted(times)
+
+
+async def flows(address: str, count: int) -> list[dict[str, Any]]:
+    """Compare our flows with those by hand."""
+    registry = Registry(our_add_one, add_one_locally, Remote, Local)
+    ours = await Client.connect(address, plugins=[CounterstepPlugin(registry)])
+    hand = await Client.connect(address, data_converter=pydantic_data_converter)
+    rows = []
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(Worker(ours, task_queue="ours"))
+        by_hand = Worker(hand, task_queue="hand", workflows=[RemoteByHand, LocalByHand], activities=[add_one])
+        await stack.enter_async_context(by_hand)
+        for kind, measure in (("remote", rate), ("local", duration)):
+            mine, theirs = starter(ours, f"{kind}@1.0.0", "ours"), starter(hand, f"{kind}-by-hand", "hand")
+            my_shape, their_shape = await shape(mine, "ours"), await shape(theirs, "theirs")
+            rows.append({"what": f"{kind}: events", "ours": my_shape[0], "by hand": their_shape[0]})
+            size = my_shape[1] / their_shape[1]
+            rows.append({"what": f"{kind}: bytes", "ours": my_shape[1], "by hand": their_shape[1], "ratio": f"{size:.3f}"})
+            found = ratio(await pairs(measure, mine, theirs, count))
+            rows.append({"what": f"{kind}: {measure.__name__}", "ratio": str(found), "pairs": found.pairs})
+    return rows
+
+
+async def main(count: int) -> None:
+    """Measure everything."""
+    async with embedded(0, 0, None) as address:
+        rows = await flows(address, count)
+        times = await startup(address, 5)
+    rows.append({"what": "start-up to first poll, s", "ours": f"{times[len(times) // 2]:.2f}"})
+    table = Table("what", "ours", "by hand", "ours / by hand, median [95 %]", "target")
+    for row in rows:
+        table.add_row(*(str(row.get(k, "")) for k in ("what", "ours", "by hand", "ratio")), TARGETS.get(row["what"], ""))
+    Console().print(table)
+    results = Path("bench/results")
+    results.mkdir(exist_ok=True)
+    (results / "latest.json").write_text(json.dumps(rows, indent=1))
+
+
+TARGETS = {
+    "remote: events": "the same",
+    "remote: bytes": "≤ 1.15",
+    "remote: rate": "≥ 0.95",
+    "local: events": "≤ 16",
+    "local: duration": "≤ 1.15",
+    "start-up to first poll, s": "≤ 1.5",
+}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=24)
+    asyncio.run(main(parser.parse_args().pairs))

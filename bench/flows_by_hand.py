@@ -1,0 +1,56 @@
+"""Ten steps written by hand on the SDK, with what a careful author adds: ids, summaries, heartbeat timeouts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+
+ONCE = RetryPolicy(maximum_attempts=1)
+DESCRIPTION = "Add one."
+
+
+@activity.defn(name="add-one")
+async def add_one(value: int) -> int:
+    """Add one."""
+    return value + 1
+
+
+@workflow.defn(name="remote-by-hand")
+class RemoteByHand:
+    """Ten remote activities, one after another."""
+
+    @workflow.run
+    async def run(self, value: int) -> int:
+        """Run them."""
+        for number in range(10):
+            value = await workflow.execute_activity(
+                add_one,
+                value,
+                activity_id=f"add-one.{number}",
+                start_to_close_timeout=timedelta(minutes=1),
+                heartbeat_timeout=timedelta(seconds=30),
+                retry_policy=ONCE,
+                summary=DESCRIPTION,
+            )
+        return value
+
+
+@workflow.defn(name="local-by-hand")
+class LocalByHand:
+    """Ten local activities, one after another."""
+
+    @workflow.run
+    async def run(self, value: int) -> int:
+        """Run them."""
+        for number in range(10):
+            value = await workflow.execute_local_activity(
+                add_one,
+                value,
+                activity_id=f"add-one.{number}",
+                start_to_close_timeout=timedelta(minutes=1),
+                retry_policy=ONCE,
+                summary=DESCRIPTION,
+            )
+        return value

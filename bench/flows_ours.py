@@ -1,0 +1,38 @@
+"""The same ten steps as operations and sequences."""
+
+from __future__ import annotations
+
+from activities import Context, operation
+from flows import Sequence
+
+
+@operation(id="add-one", version="1.0.0")
+async def add_one(ctx: Context[None], input: int) -> int:
+    """Add one."""
+    return input + 1
+
+
+@operation(id="add-one-locally", version="1.0.0", placement="local")
+async def add_one_locally(ctx: Context[None], input: int) -> int:
+    """Add one."""
+    return input + 1
+
+
+class Remote(Sequence[int, int], id="remote", version="1.0.0"):
+    """Ten remote steps, one after another."""
+
+    async def run(self, input: int) -> int:
+        """Run them."""
+        for _ in range(10):
+            input = (await self.execute(add_one, input)).output
+        return input
+
+
+class Local(Sequence[int, int], id="local", version="1.0.0"):
+    """Ten local steps, one after another."""
+
+    async def run(self, input: int) -> int:
+        """Run them."""
+        for _ in range(10):
+            input = (await self.execute(add_one_locally, input)).output
+        return input
