@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
 import sys
-import threading
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -72,14 +73,30 @@ async def connect(settings: Settings, module: Module) -> Client:
     plugin = CounterstepPlugin(
         module.registry, lifespan=module.lifespan, secrets=module.secrets, data_converter=module.data_converter
     )
-    config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
-    config.setdefault("target_host", f"localhost:{DEV_PORT}")
-    config |= {"target_host": settings.address} if settings.address else {}
-    config |= {"namespace": settings.namespace} if settings.namespace else {}
+    config = _config(settings)
     try:
         return await Client.connect(**config, plugins=[plugin])
     except RuntimeError as error:
-        raise StartError(f"can't reach Temporal at {config['target_host']}: {str(error).splitlines()[0]}") from error
+        raise StartError(
+            f"can't reach Temporal at {config['target_host']}: is it running there? "
+            f"Start one with --dev, or say where it is with --address. ({_short(error)})"
+        ) from error
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
+    except RuntimeError as error:
+        raise StartError(f"can't read Temporal's configuration: {error}") from error
+    config.setdefault("target_host", f"localhost:{DEV_PORT}")
+    config |= {"target_host": settings.address} if settings.address else {}
+    return config | ({"namespace": settings.namespace} if settings.namespace else {})
+
+
+def _short(error: RuntimeError) -> str:
+    """Give the innermost message of a connection error, which is nested in quotes."""
+    found = re.findall(r'message: "([^"]+)"', str(error))
+    return found[-1] if found else str(error)[:200]
 
 
 def make_worker(client: Client, settings: Settings) -> Worker:
@@ -107,7 +124,30 @@ def make_worker(client: Client, settings: Settings) -> Worker:
         ) from error
 
 
-async def serve(settings: Settings, module: Module) -> None:
+class Ending:
+    """What signals ask for: the first one to end, a second one to end at once.
+
+    Attributes:
+        asked: set by the first signal.
+        at_once: called before the process ends at once.
+    """
+
+    def __init__(self) -> None:
+        """Listen to SIGTERM and SIGINT."""
+        self.asked = asyncio.Event()
+        self.at_once: list[Callable[[], None]] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self.asked.is_set():
+            for act in self.at_once:
+                act()
+            os._exit(1)
+        self.asked.set()
+
+
+async def serve(settings: Settings, module: Module, ending: Ending) -> None:
     """Serve until a signal asks to end; a second one ends at once.
 
     Raises:
@@ -115,10 +155,9 @@ async def serve(settings: Settings, module: Module) -> None:
     """
     client = await connect(settings, module)
     worker = make_worker(client, settings)
-    ending = _on_signals()
     running = asyncio.create_task(worker.run())
     print(f"Serving task queue {settings.task_queue}", flush=True)
-    await asyncio.wait([running, asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([running, asyncio.create_task(ending.asked.wait())], return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         _log.info("stopping: running operations have %s to finish", settings.grace)
         await worker.shutdown()
@@ -126,42 +165,38 @@ async def serve(settings: Settings, module: Module) -> None:
         await running
     except RPCError as error:
         raise StartError(f"Temporal refused the worker: {error.message}") from error
-
-
-def _on_signals() -> asyncio.Event:
-    ending, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def asked() -> None:
-        if ending.is_set():
-            os._exit(1)
-        ending.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
-    return ending
+    except RuntimeError as error:
+        if not str(error).startswith("Worker validation failed"):
+            raise
+        raise StartError(f"Temporal refused the worker: {_short(error)}") from error
 
 
 @contextlib.asynccontextmanager
-async def embedded(port: int, ui_port: int, database: Path | None) -> AsyncIterator[str]:
+async def embedded(
+    port: int, ui_port: int, database: Path | None, ending: Ending | None = None
+) -> AsyncIterator[str]:
     """Start an embedded Temporal with its UI, tuned for one machine; yields its address.
 
     Args:
         port: of the frontend; 0 takes a free one.
         ui_port: of the UI; 0 takes a free one.
         database: a file that keeps runs; in memory unless given.
+        ending: what ends the process, and the server with it.
 
     Raises:
         StartError: when the ``temporal`` binary isn't installed, or doesn't come up.
     """
-    port, ui_port = port or _free_port(), ui_port or _free_port()
+    port, ui_port = _port(port), _port(ui_port)
     command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
     command += ["--log-level", "error"] + [part for value in _TUNED for part in ("--dynamic-config-value", value)]
     command += ["--db-filename", str(database)] if database else []
     server = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )
+    if ending is not None:
+        ending.at_once.append(server.kill)
     try:
-        await _up(server, port)
+        await _up(server, port, ending)
         print(f"Temporal: 127.0.0.1:{port}\nUI: http://127.0.0.1:{ui_port}", flush=True)
         yield f"127.0.0.1:{port}"
     finally:
@@ -170,10 +205,12 @@ async def embedded(port: int, ui_port: int, database: Path | None) -> AsyncItera
         await server.wait()
 
 
-async def _up(server: asyncio.subprocess.Process, port: int) -> None:
+async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | None) -> None:
     for _ in range(300):
+        if ending is not None and ending.asked.is_set():
+            raise StartError("asked to end before the embedded Temporal was up")
         if server.returncode is not None:
-            raise StartError(f"the embedded Temporal ended at once; is port {port} taken?")
+            raise StartError("the embedded Temporal ended at once; see what its own command says: temporal server start-dev")
         with contextlib.suppress(RuntimeError, RPCError):
             client = await Client.connect(f"127.0.0.1:{port}")
             await client.workflow_service.describe_namespace(_default_namespace())
@@ -196,19 +233,27 @@ def _binary() -> str:
     return found
 
 
-def _free_port() -> int:
+def _port(wanted: int) -> int:
+    """Give a port that nobody listens on: the wanted one, or any for 0."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            raise StartError(
+                f"port {wanted} is taken; end what listens there, or take another with --dev-port and --ui-port (0: any)"
+            ) from None
         return int(probe.getsockname()[1])
 
 
 async def _run(settings: Settings, dev: tuple[int, int, Path | None] | None) -> None:
     module = load_modules(settings.modules)
+    ending = Ending()
     if dev is None:
-        return await serve(settings, module)
-    async with embedded(*dev) as address:
+        return await serve(settings, module, ending)
+    async with embedded(*dev, ending) as address:
         local = Settings(settings.modules, settings.task_queue, address, "default", None, settings.grace, settings.deployment)
-        await serve(local, module)
+        await serve(local, module, ending)
 
 
 def worker(
@@ -238,22 +283,28 @@ def worker(
     except (StartError, CounterstepError) as error:
         typer.echo(f"counterstep worker: {getattr(error, 'message', error)}", err=True)
         raise typer.Exit(1) from None
-    _leave()
 
 
-def _leave() -> None:
-    """End now if a ``def`` handler outlived the grace time: its thread would keep the process alive."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if any(thread.name.startswith("operation") for thread in threading.enumerate()):
-        os._exit(0)
+def run(app: typer.Typer) -> None:
+    """Run a command, and end the process without the interpreter's usual end.
+
+    A thread of Temporal's client can abort an interpreter that ends (exit code 134), and a ``def`` handler that
+    outlived the grace time would keep it alive.
+    """
+    try:
+        app()
+    except SystemExit as ending:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ending.code if isinstance(ending.code, int) else bool(ending.code))
 
 
 def main() -> None:
     """Run the command."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(worker)
-    app()
+    run(app)
 
 
 if __name__ == "__main__":

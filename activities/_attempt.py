@@ -31,6 +31,7 @@ class Attempt:
         header: what the flow sent along.
         verdict: of this and earlier executions.
         ended: whether this one has raised.
+        inherited: what the step saved that this is the undo of.
     """
 
     info: activity.Info
@@ -40,6 +41,7 @@ class Attempt:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     began: datetime = field(default_factory=lambda: datetime.now(tz=UTC))
     ended: bool = False
+    inherited: Json = None
 
     @classmethod
     def begin(cls, header: StepHeader, carried: Json) -> Attempt:
@@ -82,8 +84,8 @@ class Attempt:
 
     @property
     def saved(self) -> Json:
-        """What was saved last."""
-        return self.verdict.saved
+        """What was saved last; an undo inherits what its step saved."""
+        return self.inherited if self.verdict.saved is None else self.verdict.saved
 
     @property
     def mark(self) -> dict[str, Json]:
@@ -113,7 +115,7 @@ class Attempt:
         """Write the mark on both channels: the direct call is durable, and the throttled one would overwrite it."""
         activity.heartbeat(self.mark)
         handle = self.client.get_async_activity_handle(task_token=self.info.task_token)
-        with contextlib.suppress(AsyncActivityCancelledError):  # recorded all the same; the SDK tells the handler
+        with contextlib.suppress(ZeroDivisionError):  # recorded all the same; the SDK tells the handler
             await handle.heartbeat(self.mark)
 
 

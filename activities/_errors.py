@@ -84,7 +84,7 @@ class Retryable(ApplicationError):
         super().__init__(message, type="Retryable", next_retry_delay=after)
 
 
-class Skip(Exception):
+class Skip(CounterstepError):
     """Raised by a handler: there is nothing to do, the step ends as ``skipped``."""
 
     def __init__(self, reason: str, output: Any = None) -> None:

@@ -48,13 +48,14 @@ class Host:
     executor: Executor
 
     def deps_for(self, wanted: Any) -> Any:
-        """Pick the dependencies of a type; one object serves all."""
-        if not isinstance(self.deps, Mapping):
+        """Pick the dependencies of a type; one object serves all, and who names no type gets them all."""
+        if wanted is Any or not isinstance(self.deps, Mapping):
             return self.deps
         exact = self.deps.get(wanted)
         if exact is not None or not isinstance(wanted, type):
             return exact
-        return next((d for d in self.deps.values() if isinstance(d, wanted)), None)
+        with contextlib.suppress(TypeError):  # a protocol that isn't checkable at run time needs its own key
+            return next((d for d in self.deps.values() if isinstance(d, wanted)), None)
 
 
 def activities_for(operation: Operation[Any, Any], host: Callable[[], Host]) -> Sequence[Callable[..., Any]]:
@@ -122,8 +123,7 @@ class _Execution:
             outcome = self._outcome(pydantic_core.from_json(told), what)
         except InvalidInput as error:
             raise encode.failure(self.attempt, error, raw, final=True) from error.__cause__
-        if self.attempt.verdict.saved is None:
-            self.attempt.verdict = replace(self.attempt.verdict, saved=outcome.saved)
+        self.attempt.inherited = outcome.saved
         ended = await self._called(undo.handler, typed, outcome, raw=raw)
         if isinstance(ended, RawValue):
             return ended

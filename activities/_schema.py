@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar, get_args
 
 import pydantic_core
@@ -19,6 +20,11 @@ T = TypeVar("T")
 _PYDANTIC_SAYS = ("Unable to serialize", "Circular reference", "Maximum serialization")
 
 
+_BUILTIN = (int, float, str, bool, bytes, type(None), dict, list)
+_builtin: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""Adapters of types that all sandboxes share; those of user types belong to the run that imported them."""
+
+
 class Schema(Generic[T]):
     """A type whose values travel as JSON."""
 
@@ -29,7 +35,7 @@ class Schema(Generic[T]):
     @cached_property
     def adapter(self) -> TypeAdapter[T]:
         """Pydantic's view of the type."""
-        return TypeAdapter[T](self.type)
+        return _builtin(self.type) if self.type in _BUILTIN else TypeAdapter[T](self.type)
 
     def dump(self, value: Any, what: str) -> Json:
         """Turn a value into JSON, making sure that it comes back equal.

@@ -13,6 +13,8 @@ from typing import Any
 
 import pydantic_core
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure as FailureProto
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 from activities._encode import CANCELLED, INFRASTRUCTURE
@@ -110,7 +112,7 @@ def _application(error: ApplicationError, carried: Verdict) -> Settled:
     verdict = verdict if entry else carried.failed()
     again = None if error.non_retryable else Again.FAILURE
     envelope = entry if entry and "started" in entry else None
-    settled = _final(error, verdict)
+    settled = _final(_without_entry(error) if entry else error, verdict)
     return replace(settled, again=again, delay=error.next_retry_delay, envelope=envelope)
 
 
@@ -130,6 +132,16 @@ def _final(error: BaseException, verdict: Verdict) -> Settled:
 def _entry(error: ApplicationError) -> dict[str, Any] | None:
     last = error.details[-1] if error.details else None
     return last[HEADER] if isinstance(last, dict) and HEADER in last else None
+
+
+def _without_entry(error: ApplicationError) -> BaseException:
+    """Give the error as the handler raised it: what a run records as its cause holds nothing of ours."""
+    if error.failure is None:
+        return error
+    proto = FailureProto()
+    proto.CopyFrom(error.failure)
+    del proto.application_failure_info.details.payloads[-1]
+    return DataConverter.default.failure_converter.from_failure(proto, DataConverter.default.payload_converter)
 
 
 def _only_verdict(data: dict[str, Json]) -> dict[str, Json]:

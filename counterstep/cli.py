@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker import worker
+from worker import run, worker
 
 app = typer.Typer(name="counterstep", help="Durable operations on Temporal.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(worker)
@@ -17,7 +17,7 @@ def counterstep() -> None:
 
 def main() -> None:
     """Run the command."""
-    app()
+    run(app)
 
 
 if __name__ == "__main__":

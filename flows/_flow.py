@@ -136,12 +136,7 @@ async def unwind_scope(scope: Scope) -> None:
     for record in records:
         if record.wanted(scope.policy):
             run.board.set(record.step, "to be undone")
-    run.not_undone += await unwind(run.gate, records, scope.policy)
-    for record in records:
-        if record.undone:
-            run.undone(record)
-        elif record.undoing is not None:
-            run.board.set(record.step, "not undone")
+    run.not_undone += await unwind(run.gate, run, records, scope.policy)
     scope.records = []
 
 
@@ -156,11 +151,10 @@ async def undo_step(scope: Scope, step: str) -> None:
     record = next((r for r in scope.records if r.step == step), None)
     if record is None or record.undone or record.settled is None or record.settled.status is Status.SKIPPED:
         raise CounterstepError(f"{step} has nothing to undo: it isn't a step of this flow with an undo, or it is undone")
-    task = asyncio.create_task(undo_one(run.gate, record))
+    task = asyncio.create_task(undo_one(run.gate, run, record))
     cancelled = await wait_for([task])
     left = task.result()
     if left is None:
-        run.undone(record)
         scope.records.remove(record)
     if cancelled:
         raise asyncio.CancelledError(f"cancelled while {step} was undone")

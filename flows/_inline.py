@@ -90,7 +90,7 @@ def flow_report(scope: Scope, name: str) -> AnyReport:
         outcome=scope.outcome,
         timestamp=scope.finished,
         error=scope.error,
-        children=tuple(child() for child in scope.children),
+        children=tuple(run.with_undo(child()) for child in scope.children),
         scheduled=scope.began,
         finished=scope.finished,
         is_flow=True,

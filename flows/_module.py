@@ -51,12 +51,13 @@ def load_modules(names: Many[str]) -> Module:
     _shadowed()
     modules = [_import(name) for name in names]
     registry, gaps = Registry(), []
-    for entry in (value for module in modules for value in _offers(module)):
+    offered = [value for module in modules for value in _offers(module)]
+    for entry in offered:
         try:
             registry.register(entry)
         except DefinitionExists as error:
             gaps.append(error.message)
-    gaps += [gap for entry in registry for gap in _gaps(entry, registry)]
+    gaps += [gap for entry in offered for gap in _gaps(entry, registry)]
     if gaps:
         raise DefinitionError("\n".join([f"can't serve {', '.join(names)}:", *(f"- {gap}" for gap in dict.fromkeys(gaps))]))
     return Module(
@@ -94,7 +95,8 @@ def _offers(module: ModuleType) -> Iterator[Any]:
 
 
 def _only(modules: Many[ModuleType], name: str) -> Any:
-    found = [(module.__name__, getattr(module, name)) for module in modules if hasattr(module, name)]
+    offered = [(module.__name__, getattr(module, name, None)) for module in modules]
+    found = [(module, value) for module, value in offered if value is not None and not isinstance(value, ModuleType)]
     if len({id(value) for _, value in found}) > 1:
         raise DefinitionError(f"{name} is in {' and '.join(module for module, _ in found)}; only one may have it")
     return found[0][1] if found else None

@@ -26,6 +26,7 @@ from activities._run import Host, activities_for
 from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
 from flows._interceptor import StepInterceptor
 from flows._services import Services
+from flows._traces import ShortTraces
 
 PASSED_THROUGH = ("activities", "flows", "counterstep", "pydantic", "pydantic_core", "semver", "rich")
 _SDK_THROTTLE = timedelta(seconds=60)
@@ -142,7 +143,7 @@ async def _nothing(deps: Any) -> AsyncIterator[Any]:
 
 
 def _check_deps(registry: Registry, host: Host) -> None:
-    wanted = ((op.definition, op.deps_type) for op in registry.operations() if op.deps_type is not Any)
+    wanted = ((op.definition, op.deps_type) for op in registry.operations() if op.deps_type not in (Any, type(None)))
     gaps = [f"{definition} wants {type_}" for definition, type_ in wanted if host.deps_for(type_) is None]
     if gaps and isinstance(host.deps, dict):
         raise DefinitionError(f"lifespan yields no dependency for: {'; '.join(gaps)}")
@@ -171,6 +172,8 @@ def _guarded(given: DataConverter | None) -> DataConverter:
     known = given.payload_converter_class
     if issubclass(known, _Guard):
         return given
+    if given.failure_converter_class is DataConverter.default.failure_converter_class:
+        given = dataclasses.replace(given, failure_converter_class=ShortTraces)
     if known in (DataConverter.default.payload_converter_class, PydanticPayloadConverter):
         return dataclasses.replace(given, payload_converter_class=_GuardedPydantic)
     return dataclasses.replace(given, payload_converter_class=type(f"Guarded{known.__name__}", (_Guard, known), {}))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
 from activities import InvalidInput, Status
 from activities._failure import describe
@@ -105,7 +105,8 @@ class Taken(BaseModel):
         if self.undo is None:
             return None
         settled = Settled(self.status, Verdict.from_json(self.verdict), self.output, skipped=self.skipped)
-        return UndoRecord(order, self.step, self.definition, self.undo, self.input, self.header, settled)
+        header = self.header.model_copy(update={"run": workflow.info().run_id})
+        return UndoRecord(order, self.step, self.definition, self.undo, self.input, header, settled)
 
 
 class TakenOver(BaseModel):
@@ -139,7 +140,7 @@ async def take_over(ref: RunRef) -> TakenOver:
     me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)
     found: Found = await _ask(FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run")
     try:
-        await workflow.start_child_workflow(
+        await workflow.execute_child_workflow(
             CLAIM,
             me,
             id=claim_id(found.ref.workflow_id, found.origin),
@@ -147,8 +148,8 @@ async def take_over(ref: RunRef) -> TakenOver:
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             static_summary=f"{me.workflow_id} goes on from {found.ref.workflow_id}",
         )
-    except WorkflowAlreadyStartedError:
-        pass  # reading it says whose claim it is
+    except (WorkflowAlreadyStartedError, ChildWorkflowError):
+        pass  # reading it says whose claim it is, if it is anybody's
     left: TakenOver = await _ask(READ, found, me, result_type=TakenOver, summary="read the earlier run")
     return left
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from temporalio import workflow
@@ -10,7 +11,7 @@ from temporalio import workflow
 from activities import Definition, Status
 from activities._json import size
 from activities._wire import Identity, StepHeader
-from counterstep.reports import report_id
+from counterstep.reports import Report, report_id
 from flows._calls import Calls
 from flows._control import Control
 from flows._errors import HistoryLimit
@@ -44,6 +45,7 @@ class Run:
         self.taken: dict[str, list[Taken]] = {}
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
+        self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
         self._undoable = 0
         self._undo_bytes = 0
@@ -121,10 +123,32 @@ class Run:
         self.control.paused = paused
         self.board.show()
 
-    def undone(self, record: UndoRecord) -> None:
-        """Take note that a step was undone: it answers no call any more."""
+    def undo_began(self, record: UndoRecord) -> None:
+        """Show that a step is being undone; it answers no call any more."""
         self.calls.forget(report_id(self.identity(record.step, record.header)))
-        self.board.set(record.step, "undone")
+        self.board.set(record.step, "undoing")
+
+    def undo_ended(self, record: UndoRecord) -> None:
+        """Keep the report of a step's undo."""
+        self.board.set(record.step, "undone" if record.undone else "not undone")
+        identity = self.identity(record.step, record.header)
+        undoing = record.undoing
+        self._undos[report_id(identity)] = Report(
+            id=report_id(identity.model_copy(update={"step": f"{identity.step}.undo"})),
+            definition=Definition.parse(record.definition),
+            step=record.step,
+            input=record.input,
+            outcome=undoing.status if undoing else None,
+            error=undoing.failure if undoing else None,
+            skipped=undoing.skipped if undoing else None,
+            timestamp=workflow.now(),
+            finished=workflow.now(),
+        )
+
+    def with_undo(self, report: Report[Any, Any]) -> Report[Any, Any]:
+        """Give a report with that of its undo, if it has one."""
+        undo = self._undos.get(report.id)
+        return report if undo is None else replace(report, undo=undo)
 
     def settled(self, step: str, status: Status) -> None:
         """Show how a step ended."""

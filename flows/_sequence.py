@@ -189,7 +189,11 @@ class Sequence(Generic[In, Out]):
         at.ending()
         shown = at.run.names.give(at.path, name)
         at.run.board.set(shown, "waiting")
-        await workflow.sleep(duration, summary=name)
+        try:
+            await workflow.sleep(duration, summary=name)
+        except BaseException:
+            at.run.board.set(shown, "interrupted")
+            raise
         at.run.board.set(shown, "done")
 
     async def approval(self, name: str, *, timeout: timedelta | None = None) -> Decision:

@@ -177,7 +177,8 @@ async def _describe(client: Client, ref: RunRef) -> WorkflowExecutionDescription
         return await client.get_workflow_handle(ref.workflow_id, run_id=ref.run_id).describe()
     except RPCError as error:
         if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-            raise InvalidInput(f"resume_from: there is no run {ref.run_id or ''} of {ref.workflow_id!r}") from None
+            run = f"run {ref.run_id}" if ref.run_id else "run"
+            raise InvalidInput(f"resume_from: there is no {run} of {ref.workflow_id!r}") from None
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -102,11 +102,24 @@ class NotUndone:
         return f"{self.step} ({self.definition}): {self.reason}"
 
 
-async def unwind(gate: Gate, records: Iterable[UndoRecord], policy: Policy) -> list[NotUndone]:
+class Watcher(Protocol):
+    """Who is told of undos."""
+
+    def undo_began(self, record: UndoRecord) -> None:
+        """Take note that a step's undo is asked for."""
+        ...
+
+    def undo_ended(self, record: UndoRecord) -> None:
+        """Take note that a step's undo ended, well or not."""
+        ...
+
+
+async def unwind(gate: Gate, watcher: Watcher, records: Iterable[UndoRecord], policy: Policy) -> list[NotUndone]:
     """Undo what took effect, newest first.
 
     Args:
         gate: what each undo passes first.
+        watcher: who is told.
         records: of the steps.
         policy: which steps, and what a failed undo means for the others.
 
@@ -119,19 +132,21 @@ async def unwind(gate: Gate, records: Iterable[UndoRecord], policy: Policy) -> l
             continue
         if left and policy.on_undo_failure == "stop":
             left.append(NotUndone(record.step, record.definition, f"not tried, since {left[0].step} wasn't undone"))
-        elif (failed := await undo_one(gate, record)) is not None:
+        elif (failed := await undo_one(gate, watcher, record)) is not None:
             left.append(failed)
     return left
 
 
-async def undo_one(gate: Gate, record: UndoRecord) -> NotUndone | None:
+async def undo_one(gate: Gate, watcher: Watcher, record: UndoRecord) -> NotUndone | None:
     """Run one undo to its end.
 
     Returns:
         Why the step isn't undone; ``None`` when it is.
     """
+    watcher.undo_began(record)
     record.undoing, _ = await settle(gate, _call(record))
     record.undone = record.undoing.status in (Status.DONE, Status.SKIPPED)
+    watcher.undo_ended(record)
     if record.undone:
         return None
     failure = record.undoing.failure
@@ -150,7 +165,7 @@ def _call(record: UndoRecord) -> Call:
         retry=record.undo.retry,
         local=record.undo.local,
         task_queue=record.undo.task_queue,
-        summary=f"undo {record.definition}",
+        summary=f"undo {record.step} ({record.definition})",
         carried=Verdict(generation=verdict.generation),
     )
 

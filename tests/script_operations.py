@@ -8,7 +8,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from activities import Context, Failure, Operation, Outcome, OutcomeUnknown, Retry, Skip, Unrecoverable, operation
+from activities import (
+    Context,
+    Failure,
+    Operation,
+    Outcome,
+    OutcomeUnknown,
+    Retry,
+    Skip,
+    Unrecoverable,
+    operation,
+)
 from tests.sample import FAST, a, b, c, local_a, local_b
 from tests.support import World
 
@@ -64,7 +74,7 @@ async def slow(ctx: Context[World], input: int) -> int:
 
 @operation(id="tries", version="1.0.0")
 async def tries(ctx: Context[World], input: list[str]) -> float:
-    """Do in each attempt what the input says: ``ok``, ``nan``, ``skip``, ``fatal``, ``unknown``, or raise the text."""
+    """Do in each attempt what the input says, such as ``ok``, ``nan``, ``fatal``; else raise the text."""
     _called(ctx, "tries", ctx.attempt)
     return _act(ctx, input[min(ctx.attempt, len(input)) - 1])
 
@@ -177,7 +187,23 @@ async def undo_shape(ctx: Context[World], input: int, outcome: Outcome[Pair]) ->
 
 count, count_edited = _count("1.0.0", "Count calls."), _count("1.0.0", "Count calls, well.")
 count_patch, count_build = _count("1.0.1", "Count calls."), _count("1.0.0+abc", "Count calls.")
-SERVED = [a, b, c, local_a, local_b, count, count_patch, count_build, pair, slow, tries, grow, gas, hooked, values]
+SERVED = [
+    a,
+    b,
+    c,
+    local_a,
+    local_b,
+    count,
+    count_patch,
+    count_build,
+    pair,
+    slow,
+    tries,
+    grow,
+    gas,
+    hooked,
+    values,
+]
 NAMED: dict[str, Operation[Any, Any]] = {
     **{op.definition.id: op for op in SERVED},
     "count": count,

@@ -149,6 +149,7 @@ class _Reader:
         self._steps: dict[str, StepHistory] = {}
         self._by_event: dict[int, str] = {}
         self._base: str | None = None
+        self._worker: str | None = None
         self._close: dict[str, Any] = {}
         self._resumed: dict[str, Json] = {}
 
@@ -180,6 +181,9 @@ class _Reader:
 
     def _workflow_execution_started(self, event: HistoryEvent, _: Any) -> None:
         self._start = event
+
+    def _workflow_task_completed(self, _: HistoryEvent, attributes: Any) -> None:
+        self._worker = attributes.identity
 
     def _workflow_task_failed(self, event: HistoryEvent, attributes: Any) -> None:
         if attributes.base_run_id and attributes.new_run_id:
@@ -235,23 +239,33 @@ class _Reader:
             settled = ended_well(attributes.details["result"].payloads[0], before, local=True)
         about = settled.envelope or {}
         header = StepHeader.model_validate({"run": "", **about.get("header", {})})
-        self._begin(event, key, kind, header, (about.get("input"),))
+        began = _iso(about.get("started"), event)
+        self._begin(event, key, kind, header, (about.get("input"),), began)
         self._steps[key] = replace(
             self._steps[key],
             ended=settled,
             open=False,
-            started=_iso(about.get("started"), event),
+            started=began,
             finished=_iso(about.get("finished"), event),
             attempts=self._steps[key].attempts + 1,
+            worker=self._worker,
         )
 
-    def _begin(self, event: HistoryEvent, key: str, kind: str, header: StepHeader, args: tuple[Json, ...]) -> None:
+    def _begin(
+        self,
+        event: HistoryEvent,
+        key: str,
+        kind: str,
+        header: StepHeader,
+        args: tuple[Json, ...],
+        asked: datetime | None = None,
+    ) -> None:
         known = self._steps.get(key)
         if known is not None:
             self._steps[key] = replace(known, open=True)
             return
         step = header.step or (key.removesuffix(".undo") if kind.endswith(_UNDO) else key)
-        self._steps[key] = StepHistory(step, kind, header, args, _time(event), event.event_id)
+        self._steps[key] = StepHistory(step, kind, header, args, asked or _time(event), event.event_id)
 
     def _update(self, attributes: Any, event: HistoryEvent | None = None, **values: Any) -> None:
         key = self._by_event.get(attributes.scheduled_event_id)

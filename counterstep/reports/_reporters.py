@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from activities import ReportNotFound
 from counterstep.reports._report import Report
+from counterstep.reports._views import execution_reports
 
 AnyReport = Report[Any, Any]
 
@@ -67,7 +68,7 @@ class MemoryReporter:
 
     def get_execution_reports(self, id: str) -> list[AnyReport]:
         """See :class:`Reporter`."""
-        return list(self.get_report(id).walk())
+        return execution_reports(self.get_report(id))
 
 
 class RecentReporter:

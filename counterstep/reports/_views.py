@@ -102,6 +102,8 @@ def _line(report: AnyReport, name: str | None = None) -> Text:
     line.append(f"  {state}", style=_COLOURS.get(outcome, "cyan") if outcome else "cyan")
     if report.step and not name:
         line.append(f"  {report.definition}", style="dim")
+    if report.answered_from is not None:
+        line.append("  answered by run {1} of {0}".format(*report.answered_from), style="dim")
     if report.attempts and report.attempts > 1:
         line.append(f"  {report.attempts} attempts", style="yellow")
     if report.error is not None:

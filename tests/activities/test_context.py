@@ -65,7 +65,13 @@ async def test_a_def_operation_in_an_async_test(monkeypatch: pytest.MonkeyPatch)
 def test_what_a_plain_context_holds() -> None:
     """Defaults for a test, each of which can be given."""
     ctx = Context.of("deps")
-    assert (ctx.deps, ctx.step, ctx.attempt, ctx.idempotency_key, ctx.saved) == ("deps", "step", 1, "key", None)
+    assert (ctx.deps, ctx.step, ctx.attempt, ctx.idempotency_key, ctx.saved) == (
+        "deps",
+        "step",
+        1,
+        "key",
+        None,
+    )
     assert (ctx.definition, ctx.workflow_id, ctx.cancelled()) == (Definition("test", "0.0.0"), "test", False)
     assert isinstance(ctx.logger, logging.Logger)
     given = Context.of(None, step="a", attempt=3, idempotency_key="k", saved=[1])
@@ -97,7 +103,9 @@ class Model(BaseModel):
     x: int
 
 
-@pytest.mark.parametrize("data", [float("nan"), {1: 2}, (1, 2), {"a": {1}}, b"\xff", object(), Model(x=1), "\udcff"])
+@pytest.mark.parametrize(
+    "data", [float("nan"), {1: 2}, (1, 2), {"a": {1}}, b"\xff", object(), Model(x=1), "\udcff"]
+)
 async def test_what_json_would_change_is_not_saved(data: Any) -> None:
     """Saved data comes back as it was, or is refused."""
     ctx = Context.of(None, step="vm", saved="before")

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from pydantic import Field
 
-from activities import Context, DefinitionError, EmptyInput, InvalidInput, Operation, Outcome, Registry, Retry, operation
+from activities import (
+    Context,
+    DefinitionError,
+    EmptyInput,
+    InvalidInput,
+    Operation,
+    Outcome,
+    Registry,
+    Retry,
+    operation,
+)
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -36,7 +46,7 @@ async def undo(ctx: Context[Any], input: int, outcome: Outcome[int]) -> None: ..
 
 
 def test_defaults() -> None:
-    """One minute, one attempt, remote, the flow's own queue, no undo; types and deps from the handler's hints."""
+    """One minute, one attempt, remote, the flow's own queue, no undo; types and deps from the hints."""
     op = declare(double)
     assert (op.timeout, op.retry, op.placement, op.task_queue, op.at_most_once) == (
         timedelta(minutes=1),
@@ -61,7 +71,12 @@ def test_the_description_is_the_docstrings_first_line() -> None:
     async def silent(ctx: Context[Any], input: int) -> int:
         return input
 
-    found = [declare(double), declare(double, description="Twice."), declare(double, description=""), declare(silent)]
+    found = [
+        declare(double),
+        declare(double, description="Twice."),
+        declare(double, description=""),
+        declare(silent),
+    ]
     assert [op.definition.description for op in found] == ["Double a number.", "Twice.", "", ""]
 
 
@@ -155,12 +170,16 @@ def test_types_under_type_checking() -> None:
 def test_constraints_of_annotated_inputs_hold() -> None:
     """``Annotated[int, Field(gt=0)]`` refuses 0."""
 
-    async def positive(ctx: Context[Any], input: Annotated[int, Field(gt=0)]) -> list[Annotated[int, Field(lt=9)]]:
+    async def positive(
+        ctx: Context[Any], input: Annotated[int, Field(gt=0)]
+    ) -> list[Annotated[int, Field(lt=9)]]:
         return [input]
 
     op = declare(positive)
     assert op.input.dump(1, "input") == 1
-    with pytest.raises(InvalidInput, match=r"^InvalidInput: input doesn't fit .*: value: Input should be greater than 0$"):
+    with pytest.raises(
+        InvalidInput, match=r"^InvalidInput: input doesn't fit .*: value: Input should be greater than 0$"
+    ):
         op.input.dump(0, "input")
     with pytest.raises(InvalidInput, match=r"0: Input should be less than 9$"):
         op.output.dump([9], "output")
@@ -172,8 +191,14 @@ def test_an_undo_retries_unless_told_otherwise() -> None:
     assert plain.undo(undo) is undo
     assert given.undo(retry=Retry(2), timeout=timedelta(seconds=3))(undo) is undo
     assert plain.undo_handler is not None and given.undo_handler is not None
-    assert (plain.undo_handler.retry, plain.undo_handler.timeout) == (Retry(max_attempts=10), timedelta(seconds=7))
-    assert (given.undo_handler.retry, given.undo_handler.timeout) == (Retry(max_attempts=2), timedelta(seconds=3))
+    assert (plain.undo_handler.retry, plain.undo_handler.timeout) == (
+        Retry(max_attempts=10),
+        timedelta(seconds=7),
+    )
+    assert (given.undo_handler.retry, given.undo_handler.timeout) == (
+        Retry(max_attempts=2),
+        timedelta(seconds=3),
+    )
     assert plain.undo_name == "op@1.0.0/undo"
 
 
@@ -205,7 +230,9 @@ def test_retry_input_of_another_shape() -> None:
     op = declare(double)
     with pytest.raises(DefinitionError) as caught:
         op.retry_input(lambda attempt, error: 1)  # type: ignore[misc, arg-type]
-    assert caught.value.message == "retry_input of op@1.0.0 must be a function of (attempt, error, input, deps)"
+    assert (
+        caught.value.message == "retry_input of op@1.0.0 must be a function of (attempt, error, input, deps)"
+    )
 
     def widen(attempt: int, error: Any, input: int, deps: Any) -> int:
         return input * 10

@@ -58,8 +58,11 @@ class Login(BaseModel):
     pin: int
 
 
+SENT = {"user": {"x": "hunter2"}, "pin": "hunter2"}
+
+
 def bad_login() -> None:
-    Login.model_validate({"user": {"x": "hunter2"}, "pin": "hunter2"})
+    Login.model_validate(SENT)
 
 
 FIELDS = (
@@ -152,7 +155,12 @@ def test_a_group_shows_its_first_member() -> None:
     group = ExceptionGroup("two tasks", [KeyError("a"), inner])
     assert messages(on_wire(group)) == ["two tasks (2 sub-exceptions)", "'a'"]
     assert str(Failure.of(group).root) == "KeyError: 'a'"
-    assert [type(e).__name__ for e in causes(group)] == ["ExceptionGroup", "KeyError", "RuntimeError", "OutcomeUnknown"]
+    assert [type(e).__name__ for e in causes(group)] == [
+        "ExceptionGroup",
+        "KeyError",
+        "RuntimeError",
+        "OutcomeUnknown",
+    ]
 
 
 def test_a_group_with_a_cause_shows_the_cause() -> None:
@@ -205,7 +213,9 @@ def test_an_exception_whose_text_breaks() -> None:
 
 def test_application_errors_keep_what_they_are() -> None:
     """Type, details, delay and non-retryable stay; ours come behind the error's own details."""
-    error = ApplicationError("m", "own", type="Kind", non_retryable=True, next_retry_delay=timedelta(seconds=3))
+    error = ApplicationError(
+        "m", "own", type="Kind", non_retryable=True, next_retry_delay=timedelta(seconds=3)
+    )
     wired = on_wire(error, {"ours": 1})
     assert (wired.message, wired.type, list(wired.details)) == ("m", "Kind", ["own", {"ours": 1}])
     assert (wired.non_retryable, wired.next_retry_delay) == (True, timedelta(seconds=3))
@@ -219,7 +229,10 @@ def test_plain_errors_are_retryable_unless_final() -> None:
 
 def test_the_errors_that_handlers_raise() -> None:
     """``Unrecoverable`` isn't retried, ``Retryable`` and ``OutcomeUnknown`` are, the first with its delay."""
-    wired = [on_wire(e) for e in (Unrecoverable("a"), Retryable("b", after=timedelta(seconds=9)), OutcomeUnknown("c"))]
+    wired = [
+        on_wire(e)
+        for e in (Unrecoverable("a"), Retryable("b", after=timedelta(seconds=9)), OutcomeUnknown("c"))
+    ]
     assert [(w.type, w.non_retryable, w.next_retry_delay) for w in wired] == [
         ("Unrecoverable", True, None),
         ("Retryable", False, timedelta(seconds=9)),

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from activities import Context, Definition, DefinitionError, DefinitionExists, Operation, OperationNotFound, Registry
+from activities import (
+    Context,
+    Definition,
+    DefinitionError,
+    DefinitionExists,
+    Operation,
+    OperationNotFound,
+    Registry,
+)
 from activities import operation as declare
 
 
@@ -20,7 +28,9 @@ def op(name: str) -> Operation[int, int]:
     return handler
 
 
-@pytest.mark.parametrize("version", ["1.0", "1", "v1.0.0", "v1.0", "", "1.0.0.0", "01.0.0", "1.0.0\n", "^1.0.0", " 1.0.0"])
+@pytest.mark.parametrize(
+    "version", ["1.0", "1", "v1.0.0", "v1.0", "", "1.0.0.0", "01.0.0", "1.0.0\n", "^1.0.0", " 1.0.0"]
+)
 def test_a_version_in_parts_is_refused(version: str) -> None:
     """Declared versions are full semantic ones."""
     with pytest.raises(DefinitionError) as caught:
@@ -53,7 +63,15 @@ def test_retrieve_by_definition_name_range_and_id() -> None:
     """Exact, newest in a range, or newest: the very operation that was registered."""
     one, two, four, pre = (op(f"double@{v}") for v in ("1.0.0", "1.2.0", "1.4.0", "2.0.0-rc.1"))
     registry = Registry(four, pre, one, two)
-    names = (one.definition, "double@1.2.0", "double@^1.2", "double@~1.2", "double@1", "double", "double@2.0.0-rc.1")
+    names = (
+        one.definition,
+        "double@1.2.0",
+        "double@^1.2",
+        "double@~1.2",
+        "double@1",
+        "double",
+        "double@2.0.0-rc.1",
+    )
     assert [registry.retrieve(name) for name in names] == [one, two, four, two, four, four, pre]
 
 
@@ -72,7 +90,10 @@ def test_a_retrieved_operation_keeps_its_types() -> None:
         ("create-network@1.2.1", "create-network@1.2.1 isn't registered; did you mean create-network@1.2.0?"),
         ("zzz", "zzz isn't registered; did you mean create-network@1.2.0, delete@1.0.0?"),
         ("delete@", "delete@: can't read the version range ''; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2"),
-        ("delete@new", "delete@new: can't read the version range 'new'; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2"),
+        (
+            "delete@new",
+            "delete@new: can't read the version range 'new'; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2",
+        ),
     ],
 )
 def test_unknown_names_the_near_ones(name: str, message: str) -> None:
@@ -91,7 +112,7 @@ def test_an_empty_registry_says_so() -> None:
 
 
 def test_the_same_version_twice_is_refused_unless_replaced() -> None:
-    """Another operation of the same id and version is an error; with ``replace=True`` the later one is retrieved."""
+    """Another one of the same id and version is an error; with ``replace=True`` the later is retrieved."""
     first, second = op("double@1.0.0"), op("double@1.0.0")
     registry = Registry(first)
     with pytest.raises(DefinitionExists) as caught:
@@ -122,7 +143,13 @@ def test_a_registry_is_walked_by_id_and_version() -> None:
     """Entries come by id, then by version as numbers, not as text."""
     names = ["b@1.10.0", "b@1.9.0", "a@2.0.0", "b@1.10.0-rc.1", "b@1.9.0+x"]
     registry = Registry(*map(op, names))
-    assert [str(d) for d in registry.definitions()] == ["a@2.0.0", "b@1.9.0", "b@1.9.0+x", "b@1.10.0-rc.1", "b@1.10.0"]
+    assert [str(d) for d in registry.definitions()] == [
+        "a@2.0.0",
+        "b@1.9.0",
+        "b@1.9.0+x",
+        "b@1.10.0-rc.1",
+        "b@1.10.0",
+    ]
     assert list(registry.operations()) == list(registry)
     assert registry.flows() == []
 

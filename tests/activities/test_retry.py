@@ -19,7 +19,12 @@ class Gone(LookupError):
 def test_defaults() -> None:
     """Ten attempts, 100 ms doubling up to a minute."""
     retry = Retry()
-    assert (retry.max_attempts, retry.initial, retry.factor, retry.maximum) == (10, 100 * MS, 2.0, timedelta(minutes=1))
+    assert (retry.max_attempts, retry.initial, retry.factor, retry.maximum) == (
+        10,
+        100 * MS,
+        2.0,
+        timedelta(minutes=1),
+    )
     assert retry.non_retryable == ()
 
 
@@ -41,13 +46,22 @@ def test_on_temporal() -> None:
     """Temporal gets the fields, what is left of the attempts, and doesn't retry its own timeouts."""
     retry = Retry(5, initial=10 * MS, factor=1.5, maximum=20 * MS, non_retryable=[Gone])
     policy = retry.on_temporal(3)
-    assert (policy.maximum_attempts, policy.initial_interval, policy.backoff_coefficient, policy.maximum_interval) == (
+    assert (
+        policy.maximum_attempts,
+        policy.initial_interval,
+        policy.backoff_coefficient,
+        policy.maximum_interval,
+    ) == (
         3,
         10 * MS,
         1.5,
         20 * MS,
     )
-    assert policy.non_retryable_error_types == ["TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat", "Gone"]
+    assert policy.non_retryable_error_types == [
+        "TemporalTimeout:StartToClose",
+        "TemporalTimeout:Heartbeat",
+        "Gone",
+    ]
 
 
 def test_no_limit_and_one_attempt() -> None:

@@ -154,7 +154,18 @@ class Fine(BaseModel):
 
 
 @pytest.mark.parametrize(
-    "type_", [int, None, Fine, list[Fine], Box[int], dict[str, Fine | None], tuple[int, str], Any, Annotated[int, "x"]]
+    "type_",
+    [
+        int,
+        None,
+        Fine,
+        list[Fine],
+        Box[int],
+        dict[str, Fine | None],
+        tuple[int, str],
+        Any,
+        Annotated[int, "x"],
+    ],
 )
 def test_what_survives_may_be_declared(type_: Any) -> None:
     """Builtins, models, fixed defaults, generics, ``Any`` and private attributes are judged by value."""

@@ -64,7 +64,12 @@ class Chooses(BaseModel):
     one: Annotated[Disk | int | str, Field(union_mode="left_to_right")]
 
 
-VM = Vm(name="a", cidrBlock="10.0.0.0/8", disks=[Disk(1, {"k": "v"})], made=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
+VM = Vm(
+    name="a",
+    cidrBlock="10.0.0.0/8",
+    disks=[Disk(1, {"k": "v"})],
+    made=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+)
 VM_JSON = {
     "name": "a",
     "cidrBlock": "10.0.0.0/8",
@@ -118,7 +123,11 @@ def test_round_trips(type_: Any, value: Any, dumped: Any) -> None:
 def test_any_shape_of_one_input_dumps_alike() -> None:
     """A model, a dict in another order, and 1.0 for 1 are the same JSON."""
     schema = Schema(Disk)
-    for value in (Disk(1, {"k": "v"}), {"labels": {"k": "v"}, "size": 1}, {"size": 1.0, "labels": {"k": "v"}}):
+    for value in (
+        Disk(1, {"k": "v"}),
+        {"labels": {"k": "v"}, "size": 1},
+        {"size": 1.0, "labels": {"k": "v"}},
+    ):
         assert schema.dump(value, "input") == {"size": 1, "labels": {"k": "v"}}
 
 
@@ -214,7 +223,7 @@ CHANGED = "a round trip changes it; keep all of it in fields"
     ids=lambda value: type(value).__name__,
 )
 def test_what_does_not_survive(type_: Any, value: Any, why: str) -> None:
-    """A value that JSON would lose or change is ``NotSerializable``; the message says what and why, and no value."""
+    """What JSON would lose or change is ``NotSerializable``; the message says what and why, and no value."""
     with pytest.raises(NotSerializable) as caught:
         Schema(type_).dump(value, "vm: input")
     assert caught.value.message == f"vm: input doesn't survive JSON: {why}"
@@ -266,12 +275,14 @@ class Owner(BaseModel):
         (Picky, {"name": "a", "more": "hunter2"}, "more: Extra inputs are not permitted"),
         (Picky, {"name": "plain hunter2"}, "name: Value error, a name is lower case"),
         (Picky, {"name": "echo hunter2"}, "name: value_error, refused in words that hold the value"),
-        (Owner, {"pets": [{"kind": "hunter2"}]}, "pets.0: union_tag_invalid, refused in words that hold the value"),
+        (Owner, {"pets": [{"kind": "hunter2"}]},
+         "pets.0: union_tag_invalid, refused in words that hold the value"),
         (Picky, "hunter2", "value: Input should be an object"),
         (Picky, None, "value: Input should be an object"),
         (int, [31337], "value: Input should be a valid integer"),
         (Picky, {"port": 0, "more": 1},
-         "name: Field required; port: Input should be greater than or equal to 1; more: Extra inputs are not permitted"),
+         "name: Field required; port: Input should be greater than or equal to 1; "
+         "more: Extra inputs are not permitted"),
     ],
 )  # fmt: skip
 def test_messages_name_the_field_and_hold_no_value(type_: Any, data: Any, why: str) -> None:
@@ -286,7 +297,10 @@ def test_text_that_is_no_json() -> None:
     """Malformed JSON is ``InvalidInput`` with the place."""
     with pytest.raises(InvalidInput) as caught:
         Schema(int).load(b"hunter2", "input")
-    assert caught.value.message == "input doesn't fit int: value: Invalid JSON: expected value at line 1 column 1"
+    assert (
+        caught.value.message
+        == "input doesn't fit int: value: Invalid JSON: expected value at line 1 column 1"
+    )
 
 
 def test_a_validator_that_breaks() -> None:
@@ -304,4 +318,6 @@ def test_many_and_long_problems_are_cut() -> None:
     assert [line.split(":")[0] for line in listed] == [*map(str, range(10)), "and 2 more"]
     with pytest.raises(InvalidInput) as caught:
         Schema(Picky).load(json.dumps({"name": "a", "k" * 1_900_000: 1}).encode(), "input")
-    assert caught.value.message == f"input doesn't fit Picky: {'k' * 180} [cut]: Extra inputs are not permitted"
+    assert (
+        caught.value.message == f"input doesn't fit Picky: {'k' * 180} [cut]: Extra inputs are not permitted"
+    )

@@ -34,7 +34,9 @@ def summary(settled: Settled) -> tuple[str, int, int, bool, Again | None]:
     return settled.status.value, verdict.failures, verdict.losses, verdict.called, settled.again
 
 
-def raised(type_: str = "RuntimeError", entry: dict[str, Any] | None = None, **options: Any) -> ApplicationError:
+def raised(
+    type_: str = "RuntimeError", entry: dict[str, Any] | None = None, **options: Any
+) -> ApplicationError:
     """Make what a raising activity leaves; ``entry`` is what our code tells beside it."""
     details = [] if entry is None else [{HEADER: entry}]
     return ApplicationError("down", *options.pop("details", ()), *details, type=type_, **options)
@@ -54,7 +56,12 @@ def test_a_result() -> None:
     """Done, with the output; ``null`` is an output too."""
     for output in (24, None, {"a": [1]}):
         settled = ended_well(json_payload(output), NEW, local=False)
-        assert (settled.status, settled.output, settled.error, settled.again) == (Status.DONE, (output,), None, None)
+        assert (settled.status, settled.output, settled.error, settled.again) == (
+            Status.DONE,
+            (output,),
+            None,
+            None,
+        )
         assert settled.verdict == NEW
 
 
@@ -95,8 +102,8 @@ def test_a_raise(wrap: bool) -> None:
     error: BaseException = raised()
     if wrap:
         outer = ActivityError(
-            "activity", scheduled_event_id=1, started_event_id=2, identity="", activity_type="a", activity_id="a",
-            retry_state=None,
+            "activity", scheduled_event_id=1, started_event_id=2, identity="", activity_type="a",
+            activity_id="a", retry_state=None,
         )  # fmt: skip
         outer.__cause__ = error
         settled = ended_badly(outer, NEW)
@@ -181,7 +188,7 @@ def test_a_schedule_to_start_timeout() -> None:
 
 @pytest.mark.parametrize("type_", ["WorkerShutdown", "ActivityReset", "ActivityPause", LOST, ELSEWHERE])
 def test_infrastructure_is_a_loss(type_: str) -> None:
-    """What the SDK, the server or our own code says of an execution that didn't end by itself: dispatched again."""
+    """What SDK, server or our own code says of an execution that didn't end by itself: dispatched again."""
     assert summary(ended_badly(raised(type_), NEW)) == ("unknown", 0, 1, True, Again.LOSS)
     told = raised(type_, {"failures": 1, "saved": 5, "kind": type_}, non_retryable=True)
     settled = ended_badly(told, NEW)
@@ -227,7 +234,8 @@ def test_a_cancel_between_executions(error: BaseException) -> None:
         (lambda seen: ended_badly(raised(entry={"failures": 1, "losses": 1}), seen),
          ("failed", 1, 1, True, Again.FAILURE)),
         (lambda seen: ended_badly(timeout(TimeoutType.HEARTBEAT), seen), ("unknown", 0, 2, True, Again.LOSS)),
-        (lambda seen: ended_badly(timeout(TimeoutType.START_TO_CLOSE), seen), ("unknown", 1, 1, True, Again.FAILURE)),
+        (lambda seen: ended_badly(timeout(TimeoutType.START_TO_CLOSE), seen),
+         ("unknown", 1, 1, True, Again.FAILURE)),
         (lambda seen: ended_badly(raised(CANCELLED), seen), ("unknown", 0, 1, True, None)),
         (lambda seen: never_settled(seen), ("unknown", 0, 1, True, None)),
         (lambda seen: ended_badly(CancelledError("c"), seen), ("failed", 0, 1, False, None)),
@@ -235,7 +243,7 @@ def test_a_cancel_between_executions(error: BaseException) -> None:
     ],
 )  # fmt: skip
 def test_called_after_all(later: Any, found: tuple[Any, ...]) -> None:
-    """A worker that didn't know the operation, then one that did: from then on the handler counts as called."""
+    """A worker that didn't know the operation, then one that did: the handler counts as called."""
     absent = ended_badly(raised("NotFoundError"), NEW).verdict
     assert summary(later(Verdict.from_json(absent.to_json()))) == found
 
@@ -253,6 +261,8 @@ def test_an_execution_without_an_end() -> None:
 def test_a_verdict_travels_as_what_differs() -> None:
     """Nothing at all for a first execution; unknown names of a later version are left out."""
     assert NEW.to_json() == {}
-    full = Verdict(failures=1, losses=2, unknown=True, called=False, generation=3, changed=({"a": 1},), saved=[1])
+    full = Verdict(
+        failures=1, losses=2, unknown=True, called=False, generation=3, changed=({"a": 1},), saved=[1]
+    )
     wire = pydantic_core.from_json(pydantic_core.to_json(full.to_json()))
     assert Verdict.from_json({**wire, "later": 1}) == full

@@ -8,8 +8,8 @@ from semver import Version
 from activities._versions import newest
 
 THERE = [
-    "0.0.3", "0.0.4", "0.2.0", "0.2.9", "0.3.0", "1.0.0", "1.0.0+abc", "1.2.0-rc.1", "1.2.0-rc.2", "1.2.0", "1.2.3",
-    "1.3.0", "2.0.0-beta", "2.0.0", "2.1.0-rc.1",
+    "0.0.3", "0.0.4", "0.2.0", "0.2.9", "0.3.0", "1.0.0", "1.0.0+abc", "1.2.0-rc.1", "1.2.0-rc.2", "1.2.0",
+    "1.2.3", "1.3.0", "2.0.0-beta", "2.0.0", "2.1.0-rc.1",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_range_picks_the_newest_that_fits(range_: str | None, picked: str | None
     ],
 )
 def test_prereleases_only_when_asked_for(range_: str, picked: str | None) -> None:
-    """A pre-release counts where the range names one of the same major.minor.patch; a bound needs no lower one."""
+    """A pre-release counts where the range names one of the same major.minor.patch; so does a bound."""
     assert pick(range_) == picked
 
 
@@ -93,5 +93,7 @@ def test_a_full_version_is_exact_to_its_build() -> None:
 @pytest.mark.parametrize("range_", ["", "latest", "1.x", "1.2.3.4", "^^1", ">=", "1,", "1.2.0 ||2", "-1"])
 def test_a_range_that_cannot_be_read_says_what_can(range_: str) -> None:
     """Anything else is refused, quoting the part and showing what is understood."""
-    with pytest.raises(ValueError, match=r"^can't read the version range '.*'; write \^1\.2, ~1\.2, 1, 1\.2 or >=1\.2,<2$"):
+    with pytest.raises(
+        ValueError, match=r"^can't read the version range '.*'; write \^1\.2, ~1\.2, 1, 1\.2 or >=1\.2,<2$"
+    ):
         pick(range_)

@@ -32,11 +32,19 @@ class Runner:
     task_queue: str
     runs: list[WorkflowHandle[Any, Any]]
 
-    async def start(self, *script: Do, resume: Any = None, id: str | None = None, flow: Any = Script) -> WorkflowHandle[Any, Any]:
+    async def start(
+        self, *script: Do, resume: Any = None, id: str | None = None, flow: Any = Script, **options: Any
+    ) -> WorkflowHandle[Any, Any]:
         """Start a script; ``resume`` is the memo ``resume_from``."""
         memo = {} if resume is None else {"resume_from": resume}
         handle = await start(
-            self.client, flow, list(script), id=id or new_id(), task_queue=self.task_queue, memo=memo
+            self.client,
+            flow,
+            list(script),
+            id=id or new_id(),
+            task_queue=self.task_queue,
+            memo=memo,
+            **options,
         )
         self.runs.append(handle)
         return handle
@@ -69,7 +77,9 @@ def scripts(serve: Serve, task_queue: str) -> Scripts:
     """Serve scripts: ``async with scripts() as run``; ``kept=True`` serves the one that keeps on failure."""
 
     @asynccontextmanager
-    async def running(*more: Any, kept: bool = False, instead: Any = (), **options: Any) -> AsyncIterator[Runner]:
+    async def running(
+        *more: Any, kept: bool = False, instead: Any = (), **options: Any
+    ) -> AsyncIterator[Runner]:
         served = {str(d.definition): d for d in (*SERVED, Kept if kept else Script, *more)}
         async with serve(*served.values(), **options) as client:
             yield Runner(client, task_queue, [])

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 from temporalio.exceptions import ApplicationError
 
 from activities import CounterstepError, Operation, Retry
@@ -19,7 +20,7 @@ class Do(BaseModel):
     """One thing to do: by default, execute an operation.
 
     Attributes:
-        op: an operation's name; or ``inner`` / ``inner-kept`` (a flow, inline), ``gather``, ``undo``, ``fail``.
+        op: an operation's name; or ``inner``, ``inner-kept`` (inline flows), ``gather``, ``undo``, ``fail``.
         input: of the operation; the step's name for ``undo``, the message for ``fail``.
         calls: what an inner flow does, or what runs in parallel.
         limit: of ``gather``.
@@ -51,7 +52,7 @@ def shown(report: Report[Any, Any]) -> dict[str, Any]:
         "step": report.step,
         "id": report.id,
         "outcome": str(report.outcome),
-        "output": report.result[0] if report.result else None,
+        "output": to_jsonable_python(report.result[0]) if report.result else None,
         "order": order,
         "key": report.key,
         "at": report.timestamp.isoformat() if report.timestamp else None,
@@ -89,14 +90,18 @@ class Body:
 
     def call(self, line: Do) -> Awaitable[Report[Any, Any]]:
         if line.op in INNER:
-            return self.flow.execute(INNER[line.op], line.calls, step=line.step, force=line.force, key=line.key)
+            return self.flow.execute(
+                INNER[line.op], line.calls, step=line.step, force=line.force, key=line.key
+            )
         return self.flow.execute(
             _operation(line.op), line.input, step=line.step, retry=line.retry, force=line.force, key=line.key
         )
 
     async def series(self, line: Do) -> Any:
         op, name = _operation(line.op), line.series or ""
-        reports = await self.flow.execute_n(op, line.input, series=name, n=line.n, retry=line.retry, key=line.key)
+        reports = await self.flow.execute_n(
+            op, line.input, series=name, n=line.n, retry=line.retry, key=line.key
+        )
         return [self.keep(report) for report in reports]
 
     def keep(self, report: Report[Any, Any]) -> dict[str, Any]:
@@ -124,7 +129,7 @@ class Script(Sequence[list[Do], list[Any]], id="script", version="1.0.0"):
 
 
 class Kept(Sequence[list[Do], list[Any]], id="script", version="1.0.0", policy=Policy(on_failure="keep")):
-    """Run a script; keep on failure. The same definition as :class:`Script`, as if its policy had been edited."""
+    """Run a script; keep on failure. The same definition as ``Script``, its policy edited."""
 
     async def run(self, input: list[Do]) -> list[Any]:
         return await Body(self).run(input)
@@ -137,7 +142,9 @@ class Inner(Sequence[list[Do], list[Any]], id="inner", version="1.0.0"):
         return await Body(self).run(input)
 
 
-class InnerKept(Sequence[list[Do], list[Any]], id="inner-kept", version="1.0.0", policy=Policy(on_failure="keep")):
+class InnerKept(
+    Sequence[list[Do], list[Any]], id="inner-kept", version="1.0.0", policy=Policy(on_failure="keep")
+):
     """Run a script inside another; keep on failure."""
 
     async def run(self, input: list[Do]) -> list[Any]:

@@ -61,11 +61,12 @@ async def test_the_description_is_no_part_of_equality(scripts: Scripts, world: W
 
 
 async def test_inputs_are_equal_when_their_json_is(scripts: Scripts, world: World, cache: int) -> None:
-    """OPS-05, OPS-07: key order and 1.0 for 1 make no difference; order of arrays, text, booleans, digits do."""
+    """OPS-05, OPS-07: key order and 1.0 for 1 are no difference; array order, text, booleans, digits are."""
     same = [{"a": 1, "b": 2}, {"b": 2, "a": 1.0}]
     others = [[1, 2], [2, 1], 1, 1.0, "1", True, BIG, BIG + 1]
     async with scripts(cache=cache) as run:
-        assert outputs(await run(*(do("count", value) for value in (*same, *others)))) == [1, 1, 2, 3, 4, 4, 5, 6, 7, 8]
+        results = await run(*(do("count", value) for value in (*same, *others)))
+    assert outputs(results) == [1, 1, 2, 3, 4, 4, 5, 6, 7, 8]
     assert len(world.calls) == 8
 
 
@@ -115,7 +116,12 @@ async def test_a_member_of_a_series_answers_a_plain_call(scripts: Scripts, world
 
 async def test_keys_are_part_of_equality(scripts: Scripts, world: World) -> None:
     """OPS-73: a key tells calls apart, an empty one is none; it stands in the report."""
-    calls = [do("count", 1), do("count", 1, key="k"), do("count", 1, key=""), do("count", 1, key="k", force=True)]
+    calls = [
+        do("count", 1),
+        do("count", 1, key="k"),
+        do("count", 1, key=""),
+        do("count", 1, key="k", force=True),
+    ]
     calls += [do("count", 1, key="k"), do("count", 1)]
     async with scripts() as run:
         results = await run(*calls)
@@ -132,7 +138,10 @@ async def test_a_step_name_is_used_once(scripts: Scripts, world: World) -> None:
             do("count", 1, step="x"), do("count", 2), do("count", 3), do("count", 4, step="x", catch=True)
         )
     assert column(results[:3], "step") == ["x", "count", "count.2"]
-    assert results[3] == {"error": "DefinitionError", "message": "step name 'x' is used twice; each needs its own"}
+    assert results[3] == {
+        "error": "DefinitionError",
+        "message": "step name 'x' is used twice; each needs its own",
+    }
     assert [call[1] for call in world.calls] == [1, 2, 3]
 
 
@@ -153,7 +162,7 @@ class Pairs(Sequence[EmptyInput, list[Any]], id="pairs", version="1.0.0"):
 
 
 async def test_python_types_make_no_difference(scripts: Scripts, world: World) -> None:
-    """OPS-05, OPS-65: model, dataclass, dict in another order, retrieved operation: one call, an int each time."""
+    """OPS-05, OPS-65: model, dataclass, dict in another order, retrieved operation: one call, ints."""
     async with scripts(Pairs) as run:
         handle = await start(run.client, Pairs, EmptyInput(), id=new_id(), task_queue=run.task_queue)
         assert await handle.result() == [[1, "int", "Pair"]] * 3 + [[2, "int", "Pair"]]

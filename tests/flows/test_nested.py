@@ -26,10 +26,14 @@ def _rows(children: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
 
 
 async def test_children_are_in_order_and_reports_once(scripts: Scripts, world: World, cache: int) -> None:
-    """OPS-56, issue point 5: outer{op1, inner{op2}, op3}: children op1, inner, op3; duplicates when asked for."""
+    """OPS-56, issue point 5: outer{op1, inner{op2}, op3}: children in order; duplicates when asked for."""
     async with scripts(Inner, cache=cache) as run:
         results = await run(*NESTED)
-        assert await tree(run) == [("a", "done", []), ("inner", "done", [("inner/b", "done", [])]), ("c", "done", [])]
+        assert await tree(run) == [
+            ("a", "done", []),
+            ("inner", "done", [("inner/b", "done", [])]),
+            ("c", "done", []),
+        ]
         report = await fetch_report(run.client, run.last.id)
     assert outputs(results)[::2] == [2, 6] and outputs(results[1]["output"]) == [4]
     ids = {r.id: r.step or "outer" for r in report.walk()}
@@ -48,7 +52,7 @@ async def test_the_parent_undoes_what_an_inner_flow_did(scripts: Scripts, world:
 
 
 async def test_an_inner_flow_unwinds_before_its_failure_arrives(scripts: Scripts, world: World) -> None:
-    """Section 4: the inner flow undoes its own steps before the parent goes on; the parent's stay until it fails."""
+    """Section 4: the inner flow undoes its own steps before the parent goes on; the parent's stay."""
     world.switch("fail-c")
     inner = do("inner", calls=[do("b", 2), do("c", 4)], catch=True)
     async with scripts(Inner) as run:
@@ -124,11 +128,16 @@ async def test_a_caught_inner_flow_has_its_reports(scripts: Scripts, world: Worl
     inside = [("inner-kept/a", "done", []), ("inner-kept/b", "failed", [])]
     assert live == [("inner-kept", "failed", inside)]
     rows = [(r.step, str(r.outcome)) for r in report.walk()]
-    assert rows == [("inner-kept/a", "done"), ("inner-kept/b", "failed"), ("inner-kept", "failed"), ("", "done")]
+    assert rows == [
+        ("inner-kept/a", "done"),
+        ("inner-kept/b", "failed"),
+        ("inner-kept", "failed"),
+        ("", "done"),
+    ]
 
 
 async def test_parallel_flows_keep_their_children_apart(scripts: Scripts, cache: int) -> None:
-    """OPS-61c: three inline flows of two operations at once: nine reports, each flow exactly its own three."""
+    """OPS-61c: three inline flows of two operations at once: each flow has exactly its own reports."""
     flows = [do("inner", calls=[do("a", i), do("b", i)]) for i in range(3)]
     async with scripts(Inner, cache=cache) as run:
         (three,) = await run(do("gather", calls=flows))
@@ -137,11 +146,13 @@ async def test_parallel_flows_keep_their_children_apart(scripts: Scripts, cache:
     names = ["inner", "inner.2", "inner.3"]
     assert column(three, "step") == names
     assert live == [(name, "done", [(f"{name}/a", "done", []), (f"{name}/b", "done", [])]) for name in names]
-    assert [[r.step for r in child.walk()] for child in report.children] == [[f"{n}/a", f"{n}/b", n] for n in names]
+    assert [[r.step for r in child.walk()] for child in report.children] == [
+        [f"{n}/a", f"{n}/b", n] for n in names
+    ]
 
 
 async def test_an_equal_inner_flow_is_answered(scripts: Scripts, world: World) -> None:
-    """Section 4: an equal flow isn't run again; one with another input, or force, is, under a name of its own."""
+    """Section 4: an equal flow isn't run again; with another input, or force, it is, under another name."""
     async with scripts(Inner) as run:
         results = await run(
             do("inner", calls=[do("count", 1)]),
@@ -190,6 +201,9 @@ async def test_a_failure_lets_the_others_settle(scripts: Scripts, world: World, 
             pass
         world.switch("go-a")
         failure = await run.failure(handle)
-    assert causes(failure)[1] == ("OperationFailed", "step b (b@1.0.0) failed after 1 attempt: RuntimeError: b down")
+    assert causes(failure)[1] == (
+        "OperationFailed",
+        "step b (b@1.0.0) failed after 1 attempt: RuntimeError: b down",
+    )
     assert sorted(world.calls[:2]) == [("a", 1), ("b", 2)]
     assert world.calls[2:] == [("undo a", 1, "done", 2)]

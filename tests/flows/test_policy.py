@@ -19,21 +19,27 @@ FAILED = (do("a", 1), do("tries", ["boom"]))
 UNDO_A = ("undo a", 1, "done", 2)
 
 
-class Always(Sequence[list[Do], list[Any]], id="always", version="1.0.0", policy=Policy(undo_failed_step="always")):
+class Always(
+    Sequence[list[Do], list[Any]], id="always", version="1.0.0", policy=Policy(undo_failed_step="always")
+):
     """Undo the failed step too."""
 
     async def run(self, input: list[Do]) -> list[Any]:
         return await Body(self).run(input)
 
 
-class Never(Sequence[list[Do], list[Any]], id="never", version="1.0.0", policy=Policy(undo_failed_step="never")):
+class Never(
+    Sequence[list[Do], list[Any]], id="never", version="1.0.0", policy=Policy(undo_failed_step="never")
+):
     """Don't undo the failed step, even if its outcome is unknown."""
 
     async def run(self, input: list[Do]) -> list[Any]:
         return await Body(self).run(input)
 
 
-class Stopping(Sequence[list[Do], list[Any]], id="stopping", version="1.0.0", policy=Policy(on_undo_failure="stop")):
+class Stopping(
+    Sequence[list[Do], list[Any]], id="stopping", version="1.0.0", policy=Policy(on_undo_failure="stop")
+):
     """Stop at the first undo that fails."""
 
     async def run(self, input: list[Do]) -> list[Any]:
@@ -85,8 +91,10 @@ async def test_a_skipped_step_is_not_undone(scripts: Scripts, world: World) -> N
     assert world.calls == [("tries", 1)]
 
 
-async def test_an_output_that_is_lost_is_undone_and_not_repeated(scripts: Scripts, world: World, cache: int) -> None:
-    """OPS-21: output NaN with retry: one call, undone once as unknown; NotSerializable names operation and output."""
+async def test_an_output_that_is_lost_is_undone_and_not_repeated(
+    scripts: Scripts, world: World, cache: int
+) -> None:
+    """OPS-21: output NaN with retry: one call, undone once; NotSerializable names operation and output."""
     async with scripts(cache=cache) as run:
         failure = await run.fails(do("tries", ["nan"], retry={"max_attempts": 5}))
     assert causes(failure)[-1] == (
@@ -120,7 +128,7 @@ async def _result(run: Runner, input: str) -> BaseException:
 
 
 async def test_a_failed_undo_does_not_stop_the_others(scripts: Scripts, world: World, cache: int) -> None:
-    """ACT-26, section 1: undo of b fails: a is undone all the same; Stuck names b with the reason, c's as cause."""
+    """ACT-26, section 1: undo of b fails: a is undone all the same; Stuck names b and why, its cause is c's."""
     world.switch("fail-c")
     world.switch("fail-undo-b")
     async with scripts(cache=cache) as run:
@@ -132,7 +140,11 @@ async def test_a_failed_undo_does_not_stop_the_others(scripts: Scripts, world: W
         f"script@1.0.0 is stuck: OperationFailed: {step}",
         "not undone: b (b@1.0.0): RuntimeError: undo of b down",
     ]
-    assert causes(failure) == [("Stuck", "\n".join(lines)), ("OperationFailed", step), ("RuntimeError", "c down")]
+    assert causes(failure) == [
+        ("Stuck", "\n".join(lines)),
+        ("OperationFailed", step),
+        ("RuntimeError", "c down"),
+    ]
     assert world.calls[3:] == [("undo b", 2, "done", 4)] * 3 + [UNDO_A]
     assert status == {"a": "undone", "b": "not undone", "c": "failed"}
     assert (await memo) == {"state": "stuck", "reason": "\n".join(lines), "not_undone": "b"}
@@ -152,7 +164,7 @@ async def test_stop_leaves_the_others(scripts: Scripts, world: World) -> None:
 
 
 async def test_what_an_inner_flow_could_not_undo_is_named(scripts: Scripts, world: World) -> None:
-    """Section 1: an inner undo fails and the body goes on: the run completes, its memo says stuck and names it."""
+    """Section 1: an inner undo fails, the body goes on: the run completes, its memo says stuck."""
     world.switch("fail-undo-b")
     inner = do("inner", calls=[do("b", 2), do("fail", "enough")], catch=True)
     async with scripts(Inner) as run:
@@ -181,7 +193,13 @@ async def test_undo_by_hand(scripts: Scripts, world: World, cache: int) -> None:
 async def test_undo_by_hand_of_what_is_undone(scripts: Scripts, world: World) -> None:
     """Section 4: undoing twice, or what has no undo, is an error that says so, and calls nothing."""
     async with scripts() as run:
-        twice = (do("a", 1), do("undo", "a"), do("undo", "a", catch=True), do("slow", 1), do("undo", "slow", catch=True))
+        twice = (
+            do("a", 1),
+            do("undo", "a"),
+            do("undo", "a", catch=True),
+            do("slow", 1),
+            do("undo", "slow", catch=True),
+        )
         results = await run(*twice)
     why = "has nothing to undo: it isn't a step of this flow with an undo, or it is undone"
     assert column([results[2], results[4]], "message") == [f"a {why}", f"slow {why}"]
@@ -189,7 +207,7 @@ async def test_undo_by_hand_of_what_is_undone(scripts: Scripts, world: World) ->
 
 
 async def test_an_undo_by_hand_that_fails(scripts: Scripts, world: World) -> None:
-    """Section 4: its undo fails: Stuck, naming it; caught, the step is undone with the rest when the run fails."""
+    """Section 4: its undo fails: Stuck; caught, the step is undone with the rest when the run fails."""
     world.switch("fail-undo-a")
     async with scripts() as run:
         handle = await run.start(do("a", 1), do("undo", "a", catch=True), do("b", 2), do("fail", "enough"))

@@ -60,9 +60,11 @@ async def test_zero_attempts_mean_no_limit(scripts: Scripts, world: World) -> No
 
 
 async def test_cancel_ends_unlimited_attempts(scripts: Scripts, world: World) -> None:
-    """OPS-39: a cancel ends a step that would be tried for ever; every attempt raised, so nothing is undone."""
+    """OPS-39: a cancel ends a step that is tried for ever; every attempt raised: nothing is undone."""
     async with scripts() as run:
-        handle = await run.start(do("tries", ["boom"], retry=Retry(0, initial=timedelta(milliseconds=5), factor=1)))
+        handle = await run.start(
+            do("tries", ["boom"], retry=Retry(0, initial=timedelta(milliseconds=5), factor=1))
+        )
         await world.until("tries", 3)
         await handle.cancel()
         report = await fetch_report(run.client, await _ended(handle))
@@ -89,8 +91,10 @@ async def test_retry_of_a_call_replaces_the_operations(scripts: Scripts, world: 
     assert (named(world, "hooked"), named(world, "hook")) == ([1, 2], [(0, "boom")])
 
 
-async def test_retry_input_changes_the_input_of_the_next_attempt(scripts: Scripts, world: World, cache: int) -> None:
-    """OPS-42, OPS-43: ×10, four failures; hook 0..3; one report, input 1, output of 10000; a new key each time."""
+async def test_retry_input_changes_the_input_of_the_next_attempt(
+    scripts: Scripts, world: World, cache: int
+) -> None:
+    """OPS-42, OPS-43: ×10, four failures; hook 0..3; one report, input 1, output of 10000; new keys."""
     async with scripts(cache=cache) as run:
         results = await run(do("grow", 1), do("grow", 1), do("grow", 10_000))
         report = await fetch_report(run.client, run.last.id)
@@ -130,7 +134,9 @@ async def test_what_the_hook_returns_is_checked(scripts: Scripts, world: World) 
         failure = await run.fails(do("gas", {"gas": 0}))
     kind, message = causes(failure)[-1]
     assert kind == "InvalidInput"
-    assert message.startswith("gas (gas@1.0.0): what retry_input returned doesn't fit Gas: value: Input should be")
+    assert message.startswith(
+        "gas (gas@1.0.0): what retry_input returned doesn't fit Gas: value: Input should be"
+    )
     assert named(world, "gas") == [0]
 
 
@@ -143,7 +149,7 @@ async def test_unrecoverable_stops_at_once(scripts: Scripts, world: World) -> No
 
 
 async def test_unrecoverable_counts_as_a_cause_too(scripts: Scripts, world: World) -> None:
-    """OPS-44: raise X from Unrecoverable on attempt 1: one call, the hook never; the root is the Unrecoverable."""
+    """OPS-44: raise X from Unrecoverable on attempt 1: one call, the hook never."""
     async with scripts() as run:
         failure = await run.fails(do("hooked", ["caused", "ok"]))
     assert causes(failure)[2:] == [("RuntimeError", "outer"), ("Unrecoverable", "fatal")]

@@ -15,9 +15,11 @@ __all__ = ["scripts"]
 
 
 async def test_a_series_counts_only_its_own_successes(scripts: Scripts, world: World) -> None:
-    """OPS-45: neither a plain call nor another input counts; the other input has order 0, name and key of its own."""
+    """OPS-45: plain calls and other inputs don't count; the other input has order 0, its own name and key."""
     async with scripts() as run:
-        plain, mine, other = await run(do("count", 1), do("count", 1, series="A", n=1), do("count", 2, series="A", n=1))
+        plain, mine, other = await run(
+            do("count", 1), do("count", 1, series="A", n=1), do("count", 2, series="A", n=1)
+        )
     assert outputs([plain, mine, other]) == [1, [2], [3]]
     assert column([plain, *mine, *other], "step") == ["count", "A.0", "A.0.2"]
     assert column([*mine, *other], "order") == [0, 0]
@@ -25,7 +27,7 @@ async def test_a_series_counts_only_its_own_successes(scripts: Scripts, world: W
 
 
 async def test_a_series_runs_in_order_and_grows(scripts: Scripts, world: World, cache: int) -> None:
-    """OPS-46, OPS-47, OPS-48: n=3 gives orders 0..2; n=5 runs two more; n=2 gives the first two; n=7 two more."""
+    """OPS-46, OPS-47, OPS-48: n=3 gives orders 0..2; n=5 two more; n=2 the first two; n=7 two more."""
     async with scripts(cache=cache) as run:
         results = await run(*(do("count", 1, series="A", n=n) for n in (3, 5, 2, 7)))
     assert outputs(results) == [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2], [1, 2, 3, 4, 5, 6, 7]]
@@ -38,9 +40,14 @@ async def test_a_failed_member_keeps_what_was_done(scripts: Scripts, world: Worl
     """OPS-49: n=5, third call fails: error with reports 0, 1; again in that run: order 2 is used again."""
     world.switch("fail-count-3")
     async with scripts() as run:
-        failed, again = await run(do("count", 1, series="A", n=5, catch=True), do("count", 1, series="A", n=5))
+        failed, again = await run(
+            do("count", 1, series="A", n=5, catch=True), do("count", 1, series="A", n=5)
+        )
     assert failed["error"] == "SeriesFailed"
-    assert failed["message"] == "series A: step A.2 (count@1.0.0) failed after 1 attempt: RuntimeError: call 3 is down"
+    assert (
+        failed["message"]
+        == "series A: step A.2 (count@1.0.0) failed after 1 attempt: RuntimeError: call 3 is down"
+    )
     assert (failed["order"], failed["outcome"]) == (2, "failed")
     assert (outputs(failed["reports"]), column(failed["reports"], "order")) == ([1, 2], [0, 1])
     assert (outputs(again), column(again, "order")) == ([1, 2, 4, 5, 6], [0, 1, 2, 3, 4])
@@ -48,7 +55,7 @@ async def test_a_failed_member_keeps_what_was_done(scripts: Scripts, world: Worl
 
 
 async def test_a_series_goes_on_in_another_run(scripts: Scripts, world: World) -> None:
-    """OPS-49, issue point 4: resumed, the failed order runs again under its old key: three calls, orders 0..4."""
+    """OPS-49, issue point 4: resumed, the failed order runs again, old key: three calls, orders 0..4."""
     world.switch("fail-count-3")
     async with scripts(kept=True) as run:
         await run.fails(do("count", 1, series="A", n=5))
@@ -61,7 +68,7 @@ async def test_a_series_goes_on_in_another_run(scripts: Scripts, world: World) -
 
 
 async def test_a_plain_call_leaves_a_failed_member_alone(scripts: Scripts, world: World) -> None:
-    """OPS-17, OPS-49: resumed, a plain equal call runs under its own name; the member keeps its name and key."""
+    """OPS-17, OPS-49: resumed, a plain equal call has its own name; the member keeps its name and key."""
     world.switch("fail-count-1")
     async with scripts(kept=True) as run:
         await run.fails(do("count", 1, series="A", n=1))
@@ -89,7 +96,7 @@ async def test_retry_holds_for_each_member(scripts: Scripts, world: World) -> No
 
 
 async def test_an_output_that_is_lost_ends_the_series(scripts: Scripts, world: World) -> None:
-    """OPS-53: second output NaN: unknown, error with report 0, two calls; resumed: its key again, two more calls."""
+    """OPS-53: second output NaN: unknown, report 0 is kept; resumed: its key again, two more calls."""
     world.switch("nan-count-2")
     async with scripts(kept=True) as run:
         failure = await run.fails(do("count", 1, series="A", n=3, retry=FAST))
@@ -104,7 +111,7 @@ async def test_an_output_that_is_lost_ends_the_series(scripts: Scripts, world: W
 
 
 async def test_an_unknown_member_is_undone(scripts: Scripts, world: World) -> None:
-    """OPS-53, OPS-21: under unwind the member whose output was lost is undone as unknown, then the one before."""
+    """OPS-53, OPS-21: unwinding undoes the member whose output was lost as unknown, then the one before."""
     world.switch("nan-count-2")
     async with scripts() as run:
         await run.fails(do("count", 1, series="A", n=3))
@@ -116,8 +123,10 @@ async def test_series_are_independent(scripts: Scripts, world: World, cache: int
     async with scripts(cache=cache) as run:
         (five,) = await run(do("gather", calls=[do("count", 1, series=name, n=3) for name in "ABCDE"]))
     assert [column(series, "order") for series in five] == [[0, 1, 2]] * 5
-    assert sorted(sum(outputs(five), [])) == [*range(1, 16)]
-    assert [column(series, "step") for series in five] == [[f"{name}.{i}" for i in range(3)] for name in "ABCDE"]
+    assert sorted(n for series in outputs(five) for n in series) == [*range(1, 16)]
+    assert [column(series, "step") for series in five] == [
+        [f"{name}.{i}" for i in range(3)] for name in "ABCDE"
+    ]
 
 
 async def test_one_series_asked_for_twice_at_once_runs_once(scripts: Scripts, world: World) -> None:
@@ -134,7 +143,9 @@ async def test_a_series_has_one_child_a_member(scripts: Scripts) -> None:
         await run(do("count", 1, series="A", n=3))
         view = sequence_report_json(await fetch_report(run.client, run.last.id))
     rows = view["executionReports"]
-    assert [row.get("executionSeries") for row in rows] == [{"id": "A", "order": i} for i in range(3)] + [None]
+    assert [row.get("executionSeries") for row in rows] == [{"id": "A", "order": i} for i in range(3)] + [
+        None
+    ]
     assert [row["id"] for row in rows[:3]] == view["childOperationReports"]
 
 

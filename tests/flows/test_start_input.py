@@ -204,6 +204,7 @@ async def test_unknown_types_fail_at_the_first_task(serve: Serve, world: World, 
         refused = {type: await refusal(run) for type, run in runs.items()}
         assert refused == {type: ("UnknownFlow", message) for type, message in UNKNOWN.items()}
         assert [await events_of(run) for run in runs.values()] == [RESOLVED] * len(UNKNOWN)
+        assert await runs["tiped"].query("status") == {"flow": "tiped", "state": "refused", "steps": {}}
     assert world.calls == []
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from tests.flows.running import Runner, Scripts, outputs, scripts
     from tests.flows.script import Kept, do
     from tests.sample import a, b
-    from tests.support import World, causes, events_of, failure_of, new_id
+    from tests.support import World, causes, events_of, new_id
 
 __all__ = ["scripts"]
 UNDO_A = ("undo a", 3, "done", 6)
@@ -82,7 +83,10 @@ async def test_another_definition_is_refused(scripts: Scripts) -> None:
         other = await start(run.client, Other, 3, id=new_id(), task_queue=run.task_queue)
         await other.result()
         id = (await other.describe()).run_id
-        assert await _refused(run, other.id) == f"resume_from: run {id} of {other.id} is of other@1.0.0, not of script@1.0.0"
+        assert (
+            await _refused(run, other.id)
+            == f"resume_from: run {id} of {other.id} is of other@1.0.0, not of script@1.0.0"
+        )
 
 
 @pytest.mark.parametrize("memo", [5, ["x"], {"workflow": "x"}, {"workflow_id": "x", "run": "y"}])
@@ -101,9 +105,8 @@ async def test_a_run_is_taken_over_once(scripts: Scripts, world: World) -> None:
         await run(do("a", 3), resume=first.id)
         owner, owner_run = run.last.id, await _run_id(run)
         message = await _refused(run, first.id)
-    assert message == (
-        f"resume_from: run {id} of {first.id} was taken over by workflow {owner} (run {owner_run}); go on from that one"
-    )
+    taken = f"was taken over by workflow {owner} (run {owner_run}); go on from that one"
+    assert message == f"resume_from: run {id} of {first.id} {taken}"
     assert world.calls == [("a", 3)]
 
 
@@ -139,12 +142,23 @@ async def test_the_own_workflow_id_means_the_run_before(scripts: Scripts, world:
 async def test_the_own_chain_begins_at_the_dispatcher(
     scripts: Scripts, world: World, temporal: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """Section 4: started by range through the CLI, whose run continues as new: the chain before it is meant."""
+    """Section 4: started by range, a run continues as new: the chain before it is meant."""
     world.switch("fail-b")
     id, script = new_id("own"), [do("a", 3), do("b", 6)]
     given = json.dumps([line.model_dump(mode="json") for line in script])
     async with scripts(kept=True) as run:
-        arguments = ["workflow", "execute", "--type", "script@^1", "-w", id, "--task-queue", run.task_queue, "-i", given]
+        arguments = [
+            "workflow",
+            "execute",
+            "--type",
+            "script@^1",
+            "-w",
+            id,
+            "--task-queue",
+            run.task_queue,
+            "-i",
+            given,
+        ]
         await asyncio.to_thread(temporal, *arguments, check=False)
         assert world.calls == [("a", 3), ("b", 6)]
         world.switch("fail-b", on=False)
@@ -177,7 +191,9 @@ async def test_a_terminated_run_is_taken_over(scripts: Scripts, world: World) ->
     assert world.calls == [("a", 3), ("b", 6), ("b", 6)]
 
 
-async def test_an_operation_that_is_gone_refuses_without_a_claim(serve: Serve, world: World, task_queue: str) -> None:
+async def test_an_operation_that_is_gone_refuses_without_a_claim(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """Section 4: a worker without b can't take the run over, and hasn't claimed it; one with b can."""
     world.switch("fail-b")
     async with serve(a, b, Kept) as client:
@@ -200,21 +216,27 @@ def slow_reading(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Services.read
 
     @activity.defn(name=READ)
-    async def slowly(self: Services, found: Found, me: Owner) -> TakenOver:
+    async def slowly(self: Services, found: Any, me: Any) -> TakenOver:
         world.record("reading")
         await world.wait("go-read")
-        return await read(self, found, me)
+        return await read(self, Found.model_validate(found), Owner.model_validate(me))
 
     monkeypatch.setattr(Services, "read", slowly)
 
 
-async def test_a_cancel_while_taking_over_undoes_it(scripts: Scripts, world: World, slow_reading: None) -> None:
+async def test_a_cancel_while_taking_over_undoes_it(
+    scripts: Scripts, world: World, slow_reading: None
+) -> None:
     """Section 5: cancelled between claim and reading: the run owns what it took over, so it undoes it."""
     async with scripts() as run:
         await run(do("a", 3))
-        handle = await run.start(do("a", 3), do("b", 6), resume=run.last.id)
+        handle = await run.start(
+            do("a", 3), do("b", 6), resume=run.last.id, task_timeout=timedelta(seconds=1)
+        )
         await world.until("reading")
         await handle.cancel()
+        while "WORKFLOW_EXECUTION_CANCEL_REQUESTED" not in (await events_of(handle))[:-2]:
+            await asyncio.sleep(0.05)
         world.switch("go-read")
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
@@ -222,8 +244,10 @@ async def test_a_cancel_while_taking_over_undoes_it(scripts: Scripts, world: Wor
     assert world.calls == [("a", 3), "reading", UNDO_A]
 
 
-async def test_a_run_that_ended_while_taking_over_hands_it_on(scripts: Scripts, world: World, slow_reading: None) -> None:
-    """Section 4: terminated between claim and reading: the next one goes on from it, and finds what it owned."""
+async def test_a_run_that_ended_while_taking_over_hands_it_on(
+    scripts: Scripts, world: World, slow_reading: None
+) -> None:
+    """Section 4: terminated between claim and reading: the next one finds what it owned."""
     async with scripts() as run:
         await run(do("a", 3))
         handle = await run.start(do("a", 3), resume=run.last.id)

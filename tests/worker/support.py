@@ -77,6 +77,14 @@ class Blocked(Sequence[int, int], id="blocked", version="1.0.0"):
         return (await self.execute(blocking, input)).output
 
 
+class Waiting(Sequence[int, int], id="waiting", version="1.0.0"):
+    """Wait for an approval."""
+
+    async def run(self, input: int) -> int:
+        await self.approval("go")
+        return input
+
+
 del declared
 '''
 

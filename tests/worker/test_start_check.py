@@ -62,6 +62,12 @@ def test_each_gap_is_named_in_one_message(launch: Launch, folder: Path) -> None:
     (folder / "hidden.py").write_text(HIDDEN)
     assert refusal(launch, modules=("things", "gaps")).splitlines() == [
         "counterstep worker: can't serve things, gaps:",
+        "- slow@1.0.0 is registered already, as <operation slow@1.0.0>; give one a new version",
+        "- slow@1.0.0 uses missing, which isn't there",
+        "- fine@1.0.0 uses json.dump_it, which isn't there",
+        "- fine@1.0.0 uses vanish, which isn't there",
+        "- uses@1.0.0 uses later, which isn't there",
+        "- uses@1.0.0 uses hidden._private (private@1.0.0), which no module offers as a public attribute",
     ]
 
 
@@ -148,9 +154,9 @@ def test_an_unreachable_temporal_is_named(launch: Launch) -> None:
 
 def test_a_sequence_that_the_sandbox_cant_load_is_named(launch: Launch, folder: Path) -> None:
     """The message names the sequence and what to do."""
-    (folder / "opens.py").write_text("from things import *\nLOG = open('log.txt', 'a')\n" + REST)
+    (folder / "opens.py").write_text("from things import *\nif workflow.unsafe.in_sandbox():\n    raise ImportError('loaded twice')\n" + REST)
     message = refusal(launch, modules=("opens",))
-    assert message.startswith("counterstep worker: Failed validating workflow opens@1.0.0: ")
+    assert message.startswith("counterstep worker: Failed validating workflow opens@1.0.0: loaded twice. ")
     assert "import what touches the world inside 'with workflow.unsafe.imports_passed_through():'" in message
 
 
@@ -182,7 +188,7 @@ def test_half_a_version_is_refused(launch: Launch) -> None:
 def test_the_installed_command_has_help() -> None:
     """`counterstep worker --help` lists the options of `python worker.py`."""
     done = subprocess.run(
-        [binary("counterstep"), "worker", "--help"], capture_output=True, text=True, env={"COLUMNS": "200"}
+        [binary("counterstep"), "worker", "--help"], capture_output=True, text=True, env={"COLUMNS": "200", "NO_COLOR": "1"}
     )
     assert done.returncode == 0
     for option in ("--module", "--task-queue", "--address", "--namespace", "--profile", "--grace", "--dev", "--build-id"):

@@ -1,0 +1,101 @@
+"""What type checkers infer. Never run: ``test_typing.py`` has mypy and pyright read it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+from temporalio.client import Client, WorkflowHandle
+
+from activities import Context, EmptyInput, Failure, Operation, Outcome, Retry, operation
+from counterstep.reports import Report
+from flows import Decision, Sequence, start
+
+
+class Cloud:
+    async def create(self, cidr: str, token: str) -> str:
+        return token
+
+
+class Spec(BaseModel):
+    cidr: str
+
+
+class Network(BaseModel):
+    id: str
+
+
+@operation(
+    id="create-network",
+    version="1.0.0",
+    timeout=timedelta(minutes=2),
+    retry=Retry(5, non_retryable=[KeyError]),
+)
+async def create_network(ctx: Context[Cloud], input: Spec) -> Network:
+    assert_type(ctx.deps, Cloud)
+    return Network(id=await ctx.deps.create(input.cidr, ctx.idempotency_key))
+
+
+@create_network.undo
+async def delete_network(ctx: Context[Cloud], input: Spec, outcome: Outcome[Network]) -> None:
+    assert_type(outcome.output, Network | None)
+
+
+@create_network.retry_input
+def widen(attempt: int, error: Failure, input: Spec, deps: Cloud) -> Spec:
+    return input
+
+
+@operation(id="count", version="1.0.0")
+def count(ctx: Context[Any], input: EmptyInput) -> int:
+    return 1
+
+
+@count.undo(retry=Retry(), timeout=timedelta(seconds=1))
+def uncount(ctx: Context[Any], input: EmptyInput, outcome: Outcome[int]) -> None: ...
+
+
+@operation(id="nothing", version="1.0.0")
+async def nothing(ctx: Context[Any], input: list[int] | None) -> None: ...
+
+
+assert_type(create_network, Operation[Spec, Network])
+assert_type(count, Operation[EmptyInput, int])
+assert_type(nothing, Operation[list[int] | None, None])
+
+
+class Inner(Sequence[str, list[Network]], id="inner", version="1.0.0"):
+    async def run(self, input: str) -> list[Network]:
+        report = await self.execute(create_network, Spec(cidr=input))
+        assert_type(report, Report[Spec, Network])
+        assert_type(report.input, Spec)
+        assert_type(report.output, Network)
+        return [report.output]
+
+
+class Outer(Sequence[EmptyInput, int], id="outer", version="1.0.0"):
+    async def run(self, input: EmptyInput) -> int:
+        counted = await self.execute(count, EmptyInput(), step="first", retry=Retry(), force=True, key="k")
+        assert_type(counted, Report[EmptyInput, int])
+        inner = await self.execute(Inner, "10.0.0.0/8")
+        assert_type(inner, Report[str, list[Network]])
+        series = await self.execute_n(create_network, Spec(cidr="c"), series="nets", n=3)
+        assert_type(series, list[Report[Spec, Network]])
+        both = await self.gather(
+            self.execute(count, EmptyInput()), self.execute(count, EmptyInput(), key="2")
+        )
+        assert_type(both, list[Report[EmptyInput, int]])
+        assert_type(await self.execute(nothing, None), Report[list[int] | None, None])
+        assert_type(await self.approval("go", timeout=timedelta(days=1)), Decision)
+        await self.wait(timedelta(hours=1), name="soak")
+        await self.undo(counted)
+        return counted.output
+
+
+async def starting(client: Client) -> None:
+    handle = await start(client, Inner, "10.0.0.0/8", id="a")
+    assert_type(handle, WorkflowHandle[Any, list[Network]])
+    assert_type(await handle.result(), list[Network])
+    by_name = await start(client, "inner@^1", "10.0.0.0/8", id="b", memo={"resume_from": "a"})
+    assert_type(by_name, WorkflowHandle[Any, Any])
