@@ -33,7 +33,7 @@ from activities import CounterstepError
 from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules
 
 DEV_PORT, DEV_UI_PORT = 7233, 8233
-_TUNED = ("history.transferProcessorMaxPollRPS=10000",)
+_TUNED = ("history.transferProcessorMaxPollRPS=10000", 'history.timerProcessorMaxTimeShift="10ms"')
 _log = logging.getLogger("counterstep.worker")
 
 

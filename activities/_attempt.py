@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +18,7 @@ from temporalio.client import AsyncActivityCancelledError, Client
 
 from activities._errors import DefinitionError
 from activities._json import Json
-from activities._wire import Identity, StepHeader, Verdict
+from activities._wire import Identity, StepHeader, Verdict, mark_of
 
 
 @dataclass
@@ -115,13 +114,13 @@ class Attempt:
         """Write the mark on both channels: the direct call is durable, and the throttled one would overwrite it."""
         activity.heartbeat(self.mark)
         handle = self.client.get_async_activity_handle(task_token=self.info.task_token)
-        with contextlib.suppress(ZeroDivisionError):  # recorded all the same; the SDK tells the handler
+        with contextlib.suppress(AsyncActivityCancelledError):  # recorded all the same; the SDK tells the handler
             await handle.heartbeat(self.mark)
 
 
 def _after(info: activity.Info, carried: Verdict) -> Verdict:
     """Judge the attempts before this one by the mark that they left."""
-    mark: dict[str, Any] = dict(info.heartbeat_details[0]) if info.heartbeat_details else {}
+    mark = mark_of(info.heartbeat_details)
     verdict = Verdict.from_json(mark) if mark else carried
     if mark.get("raised") and mark.get("attempt") == info.attempt - 1:
         return verdict

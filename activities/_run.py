@@ -15,7 +15,6 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from temporalio.service import RPCError
 
 from activities import _encode as encode
 from activities._attempt import Attempt

@@ -21,7 +21,7 @@ from activities._encode import CANCELLED, INFRASTRUCTURE
 from activities._failure import Failure
 from activities._json import Json
 from activities._outcome import Status
-from activities._wire import HEADER, Verdict
+from activities._wire import HEADER, Verdict, mark_of
 
 
 class Again(Enum):
@@ -95,8 +95,7 @@ def never_settled(carried: Verdict) -> Settled:
 
 
 def _timed_out(error: TimeoutError, carried: Verdict) -> Settled:
-    details = error.last_heartbeat_details
-    verdict = Verdict.from_json({**carried.to_json(), **dict(details[0])}) if details else carried
+    verdict = Verdict.from_json({**carried.to_json(), **mark_of(error.last_heartbeat_details)})
     if error.type == TimeoutType.SCHEDULE_TO_START:
         return _final(error, replace(verdict, called=verdict.was_called))
     if error.type == TimeoutType.HEARTBEAT:

@@ -6,6 +6,7 @@ nothing else; what later dispatches must know goes beside it as a second argumen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -124,6 +125,11 @@ class Verdict:
 
 
 _NOTHING = Verdict()
+
+
+def mark_of(details: Sequence[Any]) -> dict[str, Any]:
+    """Give our mark from heartbeat details; a handler may have sent details of its own instead."""
+    return dict(details[0]) if details and isinstance(details[0], dict) else {}
 
 
 def json_payload(value: Json) -> Payload:

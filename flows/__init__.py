@@ -7,6 +7,7 @@ from flows._errors import (
     ApprovalTimedOut,
     ExecutionStopped,
     HistoryLimit,
+    InvalidPlan,
     Kept,
     OperationFailed,
     ResetAfterUndo,
@@ -21,28 +22,41 @@ from flows._module import Module, load_modules
 from flows._plugin import CounterstepPlugin
 
 # Writing flows
+from flows._dag import Dag, Pending, Step, no_undo
+from flows._plan import Plan
 from flows._policy import Policy
+from flows._saga import Saga, saga
 from flows._sequence import Sequence
+from flows._template import Ref
 from flows._start import TASK_QUEUE, start
 
 __all__ = [
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
+    "Dag",
     "Decision",
     "ExecutionStopped",
     "HistoryLimit",
+    "InvalidPlan",
     "Kept",
     "Module",
     "OperationFailed",
+    "Pending",
+    "Plan",
     "Policy",
+    "Ref",
     "ResetAfterUndo",
     "RolledBack",
+    "Saga",
     "SequenceFailed",
     "SeriesFailed",
     "Sequence",
+    "Step",
     "Stuck",
     "TASK_QUEUE",
     "load_modules",
+    "no_undo",
+    "saga",
     "start",
 ]

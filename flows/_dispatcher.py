@@ -1,70 +1,155 @@
-"""The workflow behind every type that no worker knows exactly: ranges, bare ids, mistakes."""
+"""The workflow behind every type that is no sequence's exact one: sagas, ranges, bare ids, mistakes."""
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from zlib import compress, decompress
 
+import pydantic_core
+from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 from temporalio.common import RawValue, VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
+from activities import Definition, InvalidInput
+from activities._json import PAYLOAD_LIMIT, Json
+from activities._schema import Schema
+from flows._errors import InvalidPlan
+from flows._flow import Flow
+from flows._interpreter import Interpreter
+from flows._operated import Operated
+from flows._plan import Plan
+from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
+from flows._run import Run
+from flows._scope import Scope
+from flows._start_input import start_json
+
+PLAN_LIMIT = PAYLOAD_LIMIT
+PACKED_FROM = 256 * 1024
+PACKED = "zlib:"
+_ANY: Schema[Any] = Schema(Any)
 
 RESOLVE = "counterstep-resolve"
 
 
-class _Resolving:
-    """What both dispatchers do."""
+PLAN = "saga"
+"""The workflow type whose input is a plan."""
 
+
+class Resolved(BaseModel):
+    """What a workflow type stands for: a sequence under its exact type, or a saga's plan.
+
+    Attributes:
+        flow: ``id@version`` of the sequence.
+        plan: JSON of the plan, packed where it is large.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    flow: str | None = None
+    plan: str | None = None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Resolved:
+        """Record a plan.
+
+        Raises:
+            InvalidPlan: when it is too large even when packed.
+        """
+        text = pydantic_core.to_json(plan.to_json()).decode()
+        if len(text) > PACKED_FROM:
+            text = PACKED + b64encode(compress(text.encode())).decode()
+        if len(text) > PLAN_LIMIT:
+            raise InvalidPlan(f"{plan.id}@{plan.version}: the plan has {len(text)} bytes packed, {PLAN_LIMIT} can be recorded")
+        return cls(plan=text)
+
+    def unpacked(self) -> Plan:
+        """Read the plan back."""
+        text = self.plan or ""
+        if text.startswith(PACKED):
+            text = decompress(b64decode(text[len(PACKED) :])).decode()
+        return Plan.model_validate_json(text)
+
+
+class Dispatching(Operated):
+    """Resolves a workflow type; runs a saga's plan, and hands a sequence on to its exact type."""
+
+    _plan: Plan
     _state = "resolving"
 
-    @workflow.query(name="status", description="The run's state")
+    @workflow.query(name="status", description="The run's state, and each step's")
     def _status(self) -> dict[str, Any]:
+        if hasattr(self, "_scope"):
+            return self._at.run.board.view()
         return {"flow": workflow.info().workflow_type, "state": self._state, "steps": {}}
 
-    async def _dispatch(self, args: Sequence[RawValue]) -> None:
+    @workflow.query(name="plan", description="The recorded plan: what --type saga takes as its input")
+    def _recorded(self) -> Json:
+        return self._plan.to_json() if hasattr(self, "_plan") else None
+
+    async def _dispatch(self, args: Sequence[RawValue]) -> Json:
+        guard = ResetGuard()
         try:
-            exact: str = await workflow.execute_local_activity(
-                RESOLVE,
-                workflow.info().workflow_type,
-                result_type=str,
-                start_to_close_timeout=timedelta(seconds=10),
-                summary="which version?",
-            )
+            resolved = await self._resolve(args)
         except ApplicationError:
             self._state = "refused"
             raise
-        workflow.continue_as_new(args=list(args), workflow=exact)
+        if resolved.flow is not None:
+            workflow.continue_as_new(args=list(args), workflow=resolved.flow)
+        self._plan = plan = resolved.unpacked()
+        definition = Definition(plan.id, plan.version, plan.description)
+        self._scope = scope = Scope(Run(definition, guard), definition, plan.policy)
+        return await Flow(scope, _ANY).main(Interpreter(scope, plan).run)
+
+    async def _resolve(self, args: Sequence[RawValue]) -> Resolved:
+        found: Resolved = await workflow.execute_local_activity(
+            RESOLVE,
+            args=[workflow.info().workflow_type, [_readable(raw) for raw in args]],
+            result_type=Resolved,
+            start_to_close_timeout=timedelta(seconds=30),
+            summary="which flow, which plan?",
+        )
+        return found
+
+
+def _readable(raw: RawValue) -> dict[str, Json]:
+    """Give an input as JSON, or why it can't be read."""
+    try:
+        return {"json": pydantic_core.from_json(start_json(raw, workflow.info().workflow_type))}
+    except InvalidInput as error:
+        return {"error": error.message}
 
 
 @workflow.defn(dynamic=True)
-class Dispatcher(_Resolving):
-    """Resolves a workflow type such as ``deploy@^1`` or ``deploy``, and goes on as new under the exact one."""
+class Dispatcher(Dispatching):
+    """The workflow of every type that is no sequence's exact one."""
 
     @workflow.run
-    async def run(self, args: Sequence[RawValue]) -> None:
-        """Resolve and go on.
+    async def run(self, args: Sequence[RawValue]) -> Any:
+        """Resolve, and go on.
 
         Raises:
-            UnknownFlow: when nothing matches; the run fails at its first task.
+            UnknownFlow, InvalidInput, InvalidPlan: the run fails at its first task.
         """
-        await self._dispatch(args)
+        return await self._dispatch(args)
 
 
 @workflow.defn(dynamic=True, versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
-class UpgradingDispatcher(_Resolving):
+class UpgradingDispatcher(Dispatching):
     """The dispatcher of a worker with a deployment version; servers refuse a behaviour from any other."""
 
     @workflow.run
-    async def run(self, args: Sequence[RawValue]) -> None:
-        """Resolve and go on.
+    async def run(self, args: Sequence[RawValue]) -> Any:
+        """Resolve, and go on.
 
         Raises:
-            UnknownFlow: when nothing matches; the run fails at its first task.
+            UnknownFlow, InvalidInput, InvalidPlan: the run fails at its first task.
         """
-        await self._dispatch(args)
+        return await self._dispatch(args)
 
 
 @workflow.defn(name=CLAIM)

@@ -31,6 +31,10 @@ class OperationFailed(CounterstepError):
         return error
 
 
+class InvalidPlan(CounterstepError):
+    """A plan can't be run. The message lists all that is wrong with it, a line each: step, field, remedy."""
+
+
 class SequenceFailed(CounterstepError):
     """A flow inside a flow failed. Its cause is the first failure in it.
 

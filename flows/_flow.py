@@ -17,7 +17,7 @@ from flows._errors import ExecutionStopped, Kept, RolledBack, Stuck, first_of, u
 from flows._scope import Scope
 from flows._status import leave_memo
 from flows._step import wait_for
-from flows._undo import NotUndone, undo_one, unwind
+from flows._undo import NotUndone, Unwinding, undo_one
 
 Body = Callable[[], Awaitable[Any]]
 
@@ -136,7 +136,7 @@ async def unwind_scope(scope: Scope) -> None:
     for record in records:
         if record.wanted(scope.policy):
             run.board.set(record.step, "to be undone")
-    run.not_undone += await unwind(run.gate, run, records, scope.policy)
+    run.not_undone += await Unwinding(run.gate, run, records, scope.came_after(records), scope.policy).run()
     scope.records = []
 
 

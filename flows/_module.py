@@ -17,6 +17,7 @@ from temporalio.converter import DataConverter
 
 from activities import DefinitionError, DefinitionExists, Operation, Registry, SecretSource
 from flows._plugin import Lifespan
+from flows._saga import Saga
 from flows._sequence import Sequence
 
 OURS = ("activities", "flows", "worker", "counterstep")
@@ -89,8 +90,7 @@ def _shadowed() -> None:
 
 def _offers(module: ModuleType) -> Iterator[Any]:
     for name, value in vars(module).items():
-        flow = isinstance(value, type) and issubclass(value, Sequence) and "definition" in vars(value)
-        if not name.startswith("_") and (flow or isinstance(value, Operation)):
+        if not name.startswith("_") and _is_definition(value):
             yield value
 
 
@@ -134,13 +134,15 @@ def _functions(entry: Any) -> list[Any]:
     if isinstance(entry, Operation):
         undo = entry.undo_handler
         found = [entry.handler, entry.retry_input_handler, undo and undo.handler]
+    elif isinstance(entry, Saga):
+        found = [entry.builder]
     else:
         found = [entry._body, *(v for v in vars(entry).values() if callable(v))]
     return [f for f in found if hasattr(f, "__code__") and f.__module__ not in OURS and "flows." not in f.__module__]
 
 
 def _is_definition(value: Any) -> bool:
-    return isinstance(value, Operation) or (
+    return isinstance(value, (Operation, Saga)) or (
         isinstance(value, type) and issubclass(value, Sequence) and "definition" in vars(value)
     )
 

@@ -6,7 +6,7 @@ import re
 
 from activities import DefinitionError
 
-_EXPLICIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+EXPLICIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 NAME_LIMIT = 200
 
 
@@ -57,5 +57,5 @@ def check_name(what: str, name: str) -> None:
     Raises:
         DefinitionError: naming it.
     """
-    if not _EXPLICIT.match(name):
+    if not EXPLICIT.match(name):
         raise DefinitionError(f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")

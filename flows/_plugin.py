@@ -76,7 +76,7 @@ class CounterstepPlugin(SimplePlugin):
             data_converter=lambda given: _guarded(data_converter or given),
             interceptors=[StepInterceptor(heartbeat_timeout)],
             activities=self._activities(),
-            workflows=[*registry.flows(), Claim],
+            workflows=[*(flow for flow in registry.flows() if isinstance(flow, type)), Claim],
             workflow_runner=_with_passthrough,
             run_context=self._serving,
         )

@@ -32,12 +32,12 @@ BYTES_AN_UNDO = 2048
 class Run:
     """The state of one run, shared by the flow and every flow inline in it."""
 
-    def __init__(self, definition: Definition) -> None:
-        """Begin; must be made in the first activation."""
+    def __init__(self, definition: Definition, guard: ResetGuard | None = None) -> None:
+        """Begin; must be made in the first activation, or given a guard that was."""
         self.definition = definition
         self.info = workflow.info()
         self.control = Control()
-        self.guard = ResetGuard()
+        self.guard = guard or ResetGuard()
         self.gate = Gate(self.control, self.guard)
         self.names = Names()
         self.calls = Calls()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,17 +11,15 @@ from typing import Any
 from temporalio import workflow
 
 from activities import Definition, Failure, InvalidInput, Operation, Retry, Status
-from activities._json import PAYLOAD_LIMIT, Json, size
-from activities._settled import Settled
+from activities._json import Json
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._calls import call_digest
-from flows._errors import OperationFailed
+from flows._executing import Executing, Spec, bounded
 from flows._names import check_name
 from flows._policy import Policy
 from flows._resume import Taken
 from flows._run import Run
-from flows._step import Call, settle
 from flows._undo import UndoRecord, UndoSpec
 
 AnyReport = Report[Any, Any]
@@ -57,6 +55,7 @@ class Scope:
         self.path = f"{inside[1]}/" if inside else ""
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.records: list[UndoRecord] = []
+        self.graph: dict[str, tuple[str, ...]] | None = None
         self.children: list[Callable[[], AnyReport]] = []
         self.input: Any = None
         self.result: tuple[Any, ...] = ()
@@ -155,10 +154,65 @@ class Scope:
             if taken.answers and (answered := self._answer(op, input, digest, taken)) is not None:
                 return answered
         self.run.room()
-        step = _Step(self, op, input, data, options, taken)
-        report = await step.execute()
+        if taken is not None:
+            self.run.taken_records.pop(taken.step, None)
+        report = await self.carry_out(self._spec(op, input, data, options, taken))
         self.run.calls.add(digest, report)
         return report
+
+    async def carry_out(self, spec: Spec) -> AnyReport:
+        """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
+        executing = Executing(self.run, self.records, spec)
+
+        def report() -> AnyReport:
+            return executing.report
+
+        self.children.append(report)
+        try:
+            return await executing.execute()
+        finally:
+            if executing.settled is None:
+                self.children.remove(report)
+
+    def came_after(self, records: Iterable[UndoRecord]) -> dict[str, tuple[str, ...]]:
+        """Say what each step came after, in the order in which they began: all that was called before it."""
+        if self.graph is not None:
+            return self.graph
+        names = [record.step for record in sorted(records, key=lambda r: r.order)]
+        return {name: (before,) if before else () for before, name in zip(["", *names], names, strict=False)}
+
+    def _spec(self, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None) -> Spec:
+        name = taken.step if taken else self._name(op, options)
+        return Spec(
+            name=name,
+            definition=op.definition,
+            data=data,
+            header=self._header(options, taken),
+            timeout=op.timeout,
+            retry=options.retry or op.retry,
+            local=op.placement == "local",
+            task_queue=op.task_queue,
+            at_most_once=op.at_most_once,
+            undo=UndoSpec.of(op),
+            carried=_carried(taken) if taken else Verdict(),
+            load=lambda value: op.output.load_value(value, f"{name}: output"),
+            shown=(input,),
+        )
+
+    def _name(self, op: Operation[Any, Any], options: Options) -> str:
+        if options.step is not None:
+            return self.run.names.explicit(self.path, options.step)
+        series = options.series
+        return self.run.names.give(self.path, f"{series[0]}.{series[1]}" if series else op.definition.id)
+
+    def _header(self, options: Options, taken: Taken | None) -> StepHeader:
+        """Make the header; a step that an earlier run left keeps its key."""
+        common: dict[str, Any] = {"series": options.series, "key": options.key or None, "flows": self.flows}
+        if taken is None:
+            return self.run.header(**common)
+        old = taken.header
+        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg, "flows": old.flows}
+        return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
 
     def _taken(self, digest: str, options: Options) -> Taken | None:
         """Give the newest step of the earlier run that an equal call left: a success first.
@@ -200,135 +254,8 @@ class Scope:
         )
 
     def _dump(self, op: Operation[Any, Any], input: Any) -> Json:
-        data = op.input.dump(input, f"{self.path}{op.definition}: input")
-        if size(data) > PAYLOAD_LIMIT:
-            raise InvalidInput(
-                f"{self.path}{op.definition}: the input has {size(data)} bytes, {PAYLOAD_LIMIT} are allowed; "
-                "pass a reference to where it is kept"
-            )
-        return data
-
-
-class _Step:
-    """One operation on its way through a run."""
-
-    def __init__(
-        self, scope: Scope, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None
-    ) -> None:
-        self.scope, self.run, self.op = scope, scope.run, op
-        self.input, self.data, self.options = input, data, options
-        self.name = taken.step if taken else self._name()
-        self.header = self._header(taken)
-        self.carried = _carried(taken) if taken else Verdict()
-        self.record = self._record(taken)
-        self.report = self._blank()
-
-    async def execute(self) -> AnyReport:
-        """Record the undo, schedule, settle, report."""
-        self.run.board.set(self.name, "running")
-        self.scope.children.append(lambda: self.report)
-        try:
-            settled, cancelled = await settle(self.run.gate, self._call())
-        except asyncio.CancelledError:
-            self._never_scheduled()
-            raise
-        self._settle(settled)
-        if cancelled:
-            raise asyncio.CancelledError(f"cancelled in {self.name}")
-        if settled.error is not None:
-            raise self._failed(settled) from settled.error
-        return self.report
-
-    def _call(self) -> Call:
-        op = self.op
-        return Call(
-            activity_id=self.name,
-            type=str(op.definition),
-            args=(self.data,),
-            header=self.header,
-            timeout=op.timeout,
-            retry=self.options.retry or op.retry,
-            local=op.placement == "local",
-            task_queue=op.task_queue,
-            at_most_once=op.at_most_once,
-            summary=op.definition.description[:200] or None,
-            carried=self.carried,
-        )
-
-    def _name(self) -> str:
-        names, path = self.run.names, self.scope.path
-        if self.options.step is not None:
-            return names.explicit(path, self.options.step)
-        series = self.options.series
-        return names.give(path, f"{series[0]}.{series[1]}" if series else self.op.definition.id)
-
-    def _header(self, taken: Taken | None) -> StepHeader:
-        """Make the header; a step that an earlier run left keeps its key."""
-        common: dict[str, Any] = {
-            "series": self.options.series,
-            "key": self.options.key or None,
-            "flows": self.scope.flows,
-        }
-        if taken is None:
-            return self.run.header(**common)
-        old = taken.header
-        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg, "flows": old.flows}
-        return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
-
-    def _record(self, taken: Taken | None) -> UndoRecord | None:
-        undo = UndoSpec.of(self.op)
-        if undo is None:
-            return None
-        if taken is not None:
-            self.run.taken_records.pop(taken.step, None)
-        definition = str(self.op.definition)
-        record = UndoRecord(self.run.order(), self.name, definition, undo, self.data, self.header)
-        self.scope.records.append(record)
-        self.run.undoable(size(self.data))
-        return record
-
-    def _never_scheduled(self) -> None:
-        if self.record is not None:
-            self.scope.records.remove(self.record)
-        self.run.board.drop(self.name)
-        self.scope.children[:] = [c for c in self.scope.children if c() is not self.report]
-
-    def _settle(self, settled: Settled) -> None:
-        result: tuple[Any, ...] = ()
-        if settled.output:
-            result = (self.op.output.load_value(settled.output[0], f"{self.name}: output"),)
-        if self.record is not None:
-            self.record.settled = settled
-        self.report = replace(
-            self.report,
-            outcome=settled.status,
-            result=result,
-            error=settled.failure,
-            skipped=settled.skipped,
-            timestamp=workflow.now(),
-            finished=workflow.now(),
-        )
-        self.run.settled(self.name, settled.status)
-
-    def _failed(self, settled: Settled) -> OperationFailed:
-        assert settled.failure is not None
-        tries = max(settled.verdict.failures + settled.verdict.losses, 1)
-        what = "failed" if settled.status is Status.FAILED else "has an unknown outcome"
-        times = f"{tries} attempt{'' if tries == 1 else 's'}"
-        message = f"step {self.name} ({self.op.definition}) {what} after {times}: {settled.failure.root}"
-        return OperationFailed.of(message, self.report)
-
-    def _blank(self) -> AnyReport:
-        series = self.options.series
-        return Report(
-            id=report_id(self.run.identity(self.name, self.header)),
-            definition=self.op.definition,
-            step=self.name,
-            input=self.input,
-            execution_series=ExecutionSeries(*series) if series else None,
-            key=self.options.key or None,
-            scheduled=workflow.now(),
-        )
+        who = f"{self.path}{op.definition}"
+        return bounded(op.input.dump(input, f"{who}: input"), who)
 
 
 def _carried(taken: Taken) -> Verdict:

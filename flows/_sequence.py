@@ -15,13 +15,14 @@ from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Op
 from activities._json import Json
 from activities._schema import Schema
 from activities._wire import json_bytes, json_payload
-from counterstep.reports import Report, tree_json
-from flows._control import Decision, Note
+from counterstep.reports import Report
+from flows._control import Decision
 from flows._errors import OperationFailed, SeriesFailed
 from flows._flow import Flow, undo_step
 from flows._gather import gather
-from flows._inline import execute_inline, flow_report
+from flows._inline import execute_inline
 from flows._interceptor import wrong_count
+from flows._operated import Operated
 from flows._policy import Policy
 from flows._run import Run
 from flows._scope import Options, Scope
@@ -34,7 +35,7 @@ O = TypeVar("O")
 T = TypeVar("T")
 
 
-class Sequence(Generic[In, Out]):
+class Sequence(Operated, Generic[In, Out]):
     """A flow written as code: ``class Deploy(Sequence[Spec, Info], id="deploy", version="1.0.0")``.
 
     The class is a Temporal workflow class of type ``id@version``; it may have signals, queries and updates of
@@ -50,7 +51,6 @@ class Sequence(Generic[In, Out]):
     input: ClassVar[Schema[Any]]
     output: ClassVar[Schema[Any]]
     _body: ClassVar[Callable[..., Awaitable[Any]]]
-    _scope: Scope
 
     def __init_subclass__(
         cls, *, id: str | None = None, version: str | None = None, policy: Policy | None = None, **kwargs: Any
@@ -235,66 +235,6 @@ class Sequence(Generic[In, Out]):
             CounterstepError: when there is nothing to undo.
         """
         await undo_step(self._at, report.step)
-
-    @property
-    def _at(self) -> Scope:
-        scope: Scope | None = getattr(self, "_scope", None)
-        if scope is None:
-            raise DefinitionError(f"{type(self).__name__} isn't running; call this from its run(), and pass no self around")
-        return scope
-
-    @workflow.query(name="status", description="The run's state, and each step's")
-    def _status(self) -> dict[str, Any]:
-        return self._at.run.board.view()
-
-    @workflow.query(name="report", description="The report tree, as this run knows it")
-    def _report(self) -> Json:
-        return tree_json(flow_report(self._at, ""))
-
-    @workflow.update(name="approve", description="Approve what waits under this name")
-    def _approve(self, decision: Decision) -> None:
-        self._decide(decision, rejected=False)
-
-    @workflow.update(name="reject", description="Reject what waits under this name")
-    def _reject(self, decision: Decision) -> None:
-        self._decide(decision, rejected=True)
-
-    @_approve.validator
-    def _can_approve(self, decision: Decision) -> None:
-        self._must_wait(decision.name)
-
-    @_reject.validator
-    def _can_reject(self, decision: Decision) -> None:
-        self._must_wait(decision.name)
-
-    @workflow.update(name="pause", description="Start no new step or undo")
-    def _pause(self, note: Note = Note()) -> None:
-        self._at.run.pause(True)
-
-    @workflow.update(name="unpause", description="Go on after pause")
-    def _unpause(self, note: Note = Note()) -> None:
-        self._at.run.pause(False)
-
-    @workflow.update(name="stop", description="Unwind, then fail as stopped")
-    def _stop(self, note: Note = Note()) -> None:
-        self._at.run.control.stop(note)
-
-    @_pause.validator
-    @_unpause.validator
-    @_stop.validator
-    def _any_time(self, note: Note = Note()) -> None:
-        """Allow it; that there is a validator makes malformed input leave no event."""
-
-    def _decide(self, decision: Decision, *, rejected: bool) -> None:
-        approval = self._at.run.control.waiting(decision.name)
-        assert approval is not None
-        approval.decide(decision, rejected=rejected)
-
-    def _must_wait(self, name: str) -> None:
-        control = self._at.run.control
-        if control.waiting(name) is None:
-            names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
-            raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")
 
 
 AnySequence = type[Sequence[Any, Any]]

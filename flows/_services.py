@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import pydantic_core
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities import InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
+from activities import EmptyInput, InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
 from activities import Operation as Op
+from activities._failure import describe
 from activities._json import PAYLOAD_LIMIT, size
 from activities._settled import Settled
 from counterstep.reports import RunHistory, StepHistory, fetch_events, read_run
 from flows._calls import call_digest
-from flows._dispatcher import RESOLVE
+from flows._dispatcher import PLAN, RESOLVE, Resolved
+from flows._errors import InvalidPlan
+from flows._interceptor import wrong_count
+from flows._plan import Plan
+from flows._plan_checks import complete
 from flows._reset import UNDONE_IN_ORIGIN
 from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver, claim_id
+from flows._saga import Saga
 from flows._undo import UndoSpec
 
 _FAILED = frozenset(
@@ -43,16 +51,32 @@ class Services:
         return [self.resolve, self.undone, self.find, self.read]
 
     @activity.defn(name=RESOLVE)
-    async def resolve(self, workflow_type: str) -> str:
-        """Give the exact type of a flow that was started by range or bare id.
+    async def resolve(self, workflow_type: str, inputs: list[dict[str, Any]]) -> Resolved:
+        """Say what a workflow type stands for; a saga's plan is built here, from its params.
 
         Raises:
             UnknownFlow: listing near names.
+            InvalidInput: when the input of a saga doesn't fit.
+            InvalidPlan: listing every mistake.
         """
+        if workflow_type == PLAN:
+            return self._given(_one_input(workflow_type, inputs))
         try:
-            return str(self._flows.retrieve(workflow_type).definition)
+            found = self._flows.retrieve(workflow_type)
         except OperationNotFound as error:
             raise UnknownFlow(self._operation(workflow_type) or f"flow {error.message}") from None
+        if not isinstance(found, Saga):
+            return Resolved(flow=str(found.definition))
+        none = not inputs and found.input.type is EmptyInput
+        params = found.input.load_value({} if none else _one_input(workflow_type, inputs), f"{found.definition}: input")
+        return Resolved.of(found.plan(params, self._registry))
+
+    def _given(self, value: Any) -> Resolved:
+        try:
+            plan = Plan.model_validate_json(pydantic_core.to_json(value))
+        except ValidationError as error:
+            raise InvalidPlan(f"the input is no plan: {describe(error)}") from None
+        return Resolved.of(complete(plan, self._registry, []))
 
     def _operation(self, name: str) -> str | None:
         try:
@@ -166,6 +190,14 @@ class Services:
             timestamp=step.finished.isoformat() if step.finished else None,
             undo=UndoSpec.of(operation),
         )
+
+
+def _one_input(workflow_type: str, inputs: list[dict[str, Any]]) -> Any:
+    if len(inputs) != 1:
+        raise wrong_count(len(inputs), workflow_type)
+    if "error" in inputs[0]:
+        raise InvalidInput(inputs[0]["error"])
+    return inputs[0]["json"]
 
 
 async def _read(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:

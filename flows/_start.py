@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RawValue
 
 from activities._wire import json_payload
+from flows._saga import Saga
 from flows._sequence import Sequence
 
 In = TypeVar("In")
@@ -19,6 +20,11 @@ TASK_QUEUE = "counterstep"
 @overload
 async def start(
     client: Client, flow: type[Sequence[In, Out]], input: In, *, id: str, task_queue: str = ...,
+    memo: Mapping[str, Any] | None = ..., **options: Any,
+) -> WorkflowHandle[Any, Out]: ...  # fmt: skip
+@overload
+async def start(
+    client: Client, flow: Saga[In, Out], input: In, *, id: str, task_queue: str = ...,
     memo: Mapping[str, Any] | None = ..., **options: Any,
 ) -> WorkflowHandle[Any, Out]: ...  # fmt: skip
 @overload
@@ -40,7 +46,7 @@ async def start(
 
     Args:
         client: made with :class:`flows.CounterstepPlugin`.
-        flow: a sequence class, or a name: ``id@1.2.0``, ``id@^1``, ``id``.
+        flow: a sequence class, a saga, or a name: ``id@1.2.0``, ``id@^1``, ``id``.
         input: the start input; checked here where the class is given.
         id: the workflow id.
         task_queue: that workers serve.
@@ -54,7 +60,7 @@ async def start(
         InvalidInput, NotSerializable: before anything is started.
         temporalio.exceptions.WorkflowAlreadyStartedError: when a run with this id is open.
     """
-    typed = isinstance(flow, type) and issubclass(flow, Sequence)
+    typed = isinstance(flow, Saga) or (isinstance(flow, type) and issubclass(flow, Sequence))
     value = flow.input.dump(input, f"{flow.definition}: input") if typed else input
     return await client.start_workflow(
         str(flow.definition) if typed else flow,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
+from temporalio import workflow
 
 from activities import Failure, Operation, Retry, Status
 from activities._json import Json
@@ -114,27 +117,68 @@ class Watcher(Protocol):
         ...
 
 
-async def unwind(gate: Gate, watcher: Watcher, records: Iterable[UndoRecord], policy: Policy) -> list[NotUndone]:
-    """Undo what took effect, newest first.
+class Unwinding:
+    """Undoes what took effect: a step only after all that came after it, independent ones at once.
 
-    Args:
-        gate: what each undo passes first.
-        watcher: who is told.
-        records: of the steps.
-        policy: which steps, and what a failed undo means for the others.
-
-    Returns:
-        The steps that are not undone.
+    For a sequence each step comes after the one before it, so that this is newest first.
     """
-    left: list[NotUndone] = []
-    for record in sorted(records, key=lambda r: -r.order):
-        if not record.wanted(policy):
-            continue
-        if left and policy.on_undo_failure == "stop":
-            left.append(NotUndone(record.step, record.definition, f"not tried, since {left[0].step} wasn't undone"))
-        elif (failed := await undo_one(gate, watcher, record)) is not None:
-            left.append(failed)
-    return left
+
+    def __init__(
+        self, gate: Gate, watcher: Watcher, records: Iterable[UndoRecord], after: Mapping[str, Iterable[str]], policy: Policy
+    ) -> None:
+        """Take the records, and what each step came after, in the order in which steps began."""
+        self._gate, self._watcher, self._policy = gate, watcher, policy
+        self._records = {record.step: record for record in records}
+        self._after = {step: [b for b in befores if b in after] for step, befores in after.items()}
+        self._place = {step: -index for index, step in enumerate(after)}
+        self._followers = dict.fromkeys(after, 0)
+        for befores in self._after.values():
+            for before in befores:
+                self._followers[before] += 1
+        self._ready = [(self._place[step], step) for step, count in self._followers.items() if count == 0]
+        heapify(self._ready)
+        self._left: list[NotUndone] = []
+
+    async def run(self) -> list[NotUndone]:
+        """Undo, and give the steps that are not undone."""
+        running: dict[asyncio.Task[NotUndone | None], str] = {}
+        while self._start(running):
+            done, _ = await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._pass(running.pop(task))
+                failed = task.result()
+                self._left += [failed] if failed else []
+        self._left += [NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None]
+        return self._left
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self._left) and self._policy.on_undo_failure == "stop"
+
+    @property
+    def _untried(self) -> str:
+        return f"not tried, since {self._left[0].step} wasn't undone" if self._left else "not tried"
+
+    def _wanted(self) -> list[UndoRecord]:
+        records = sorted(self._records.values(), key=lambda r: -r.order)
+        return [record for record in records if record.wanted(self._policy)]
+
+    def _start(self, running: dict[asyncio.Task[NotUndone | None], str]) -> bool:
+        """Start what is ready, and say whether anything runs."""
+        while self._ready and len(running) < self._policy.max_parallel and not self._stopped:
+            _, step = heappop(self._ready)
+            record = self._records.get(step)
+            if record is not None and record.wanted(self._policy):
+                running[asyncio.create_task(undo_one(self._gate, self._watcher, record))] = step
+            else:
+                self._pass(step)
+        return bool(running)
+
+    def _pass(self, step: str) -> None:
+        for before in self._after[step]:
+            self._followers[before] -= 1
+            if self._followers[before] == 0:
+                heappush(self._ready, (self._place[before], before))
 
 
 async def undo_one(gate: Gate, watcher: Watcher, record: UndoRecord) -> NotUndone | None:

@@ -187,7 +187,7 @@ async def undo_shape(ctx: Context[World], input: int, outcome: Outcome[Pair]) ->
 
 count, count_edited = _count("1.0.0", "Count calls."), _count("1.0.0", "Count calls, well.")
 count_patch, count_build = _count("1.0.1", "Count calls."), _count("1.0.0+abc", "Count calls.")
-SERVED = [
+SERVED: list[Operation[Any, Any]] = [
     a,
     b,
     c,

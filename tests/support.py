@@ -58,12 +58,15 @@ class World:
 
     def switch(self, name: str, on: bool = True) -> None:
         """Turn a named switch on or off, seen by every process."""
-        path = self.folder / f"switch-{name}"
+        path = self._switch(name)
         path.touch() if on else path.unlink(missing_ok=True)
 
     def is_on(self, name: str) -> bool:
         """Whether a named switch is on."""
-        return (self.folder / f"switch-{name}").exists()
+        return self._switch(name).exists()
+
+    def _switch(self, name: str) -> Path:
+        return self.folder / f"switch-{name.replace('/', '~')}"
 
     async def wait(self, name: str, timeout: float = TIMEOUT) -> None:
         """Wait until a switch is on (in a handler: a gate that the test opens)."""

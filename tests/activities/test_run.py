@@ -184,6 +184,12 @@ async def test_only_the_previous_attempts_mark_is_believed(
     assert bench.deps == [("call", 1, 2)]
 
 
+async def test_a_handlers_own_heartbeat_is_no_mark(bench: Bench) -> None:
+    """Attempt 2 finds what attempt 1's handler sent itself: nothing is known of how that one ended."""
+    bench.attempt, bench.attempts, bench.mark = 2, 2, "50 %"
+    assert entry(await bench.fail(op_of(RuntimeError("down")), {"n": 1})) == {"failures": 2, "unknown": True}
+
+
 async def test_an_old_mark_proves_nothing(bench: Bench) -> None:
     """Attempt 3 sees attempt 1's mark: attempt 2 ended in silence."""
     bench.attempt, bench.attempts = 3, 3
@@ -305,8 +311,8 @@ async def test_an_undo(bench: Bench) -> None:
     @op.undo
     async def undo(ctx: Context[Any], input: Spec, outcome: Outcome[Spec]) -> str:
         seen.append(
-            (ctx.step, input, outcome.status.value, outcome.output, outcome.error, outcome.saved, ctx.saved)
-        )  # type: ignore[union-attr]
+            (ctx.step, input, str(outcome.status), outcome.output, outcome.error, outcome.saved, ctx.saved)
+        )
         return "ignored"
 
     told = {"status": "done", "output": {"n": 2}, "saved": {"id": 7}}

@@ -178,6 +178,13 @@ def test_a_heartbeat_timeout() -> None:
     assert settled.verdict.saved == [1]
 
 
+@pytest.mark.parametrize("details", ["50 %", 7, None, [1], {"progress": 5}])
+def test_a_handlers_own_heartbeat_is_no_mark(details: Any) -> None:
+    """What a handler sends with ``activity.heartbeat`` breaks nothing and says nothing."""
+    late = TimeoutError("late", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[details])
+    assert ended_badly(late, RAISED_TWICE).verdict == Verdict(failures=2, losses=1, unknown=True)
+
+
 def test_a_schedule_to_start_timeout() -> None:
     """Nobody took it, so the handler wasn't called, unless earlier."""
     kind = TimeoutType.SCHEDULE_TO_START

@@ -18,7 +18,9 @@ from tests.support import new_id
 class Operator:
     """One run, and the Temporal CLI."""
 
-    def __init__(self, temporal: Callable[..., subprocess.CompletedProcess[str]], handle: WorkflowHandle[Any, Any]) -> None:
+    def __init__(
+        self, temporal: Callable[..., subprocess.CompletedProcess[str]], handle: WorkflowHandle[Any, Any]
+    ) -> None:
         self._temporal, self.handle = temporal, handle
 
     async def __call__(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -71,7 +73,10 @@ async def completed(operator: Operator, activity_id: str) -> None:
             for event in events
             if event.HasField("activity_task_completed_event_attributes")
         ]
-        if activity_id in done and (await operator.handle.describe()).raw_description.pending_workflow_task.state == 0:
+        if (
+            activity_id in done
+            and (await operator.handle.describe()).raw_description.pending_workflow_task.state == 0
+        ):
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"{activity_id} never completed")

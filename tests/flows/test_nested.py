@@ -125,7 +125,7 @@ async def test_a_caught_inner_flow_has_its_reports(scripts: Scripts, world: Worl
         await run(do("inner-kept", calls=[do("a", 1), do("b", 2)], catch=True))
         live = await tree(run)
         report = await fetch_report(run.client, run.last.id)
-    inside = [("inner-kept/a", "done", []), ("inner-kept/b", "failed", [])]
+    inside: list[Any] = [("inner-kept/a", "done", []), ("inner-kept/b", "failed", [])]
     assert live == [("inner-kept", "failed", inside)]
     rows = [(r.step, str(r.outcome)) for r in report.walk()]
     assert rows == [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WithStartWorkflowOperation, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy
 
 from flows import Sequence
 from tests.conftest import Serve
-from tests.support import World, causes, events_of, failure_of
+from tests.support import World, causes, events_of, failure_of, new_id
 
 with workflow.unsafe.imports_passed_through():
     from tests.flows.operating import Run, completed, operate
@@ -84,7 +85,10 @@ REFUSED = {
     ("stop", "{}", "{}"): "update stop: got 2 inputs, one is expected; give it with --input",
     ("approve", "3"): NO_OBJECT,
     ("approve", "{}"): "the value doesn't fit: name: Field required",
-    ("approve", '{"name": "go-live", "who": "x"}'): "the value doesn't fit: who: Extra inputs are not permitted",
+    (
+        "approve",
+        '{"name": "go-live", "who": "x"}',
+    ): "the value doesn't fit: who: Extra inputs are not permitted",
     ("pause", "3"): NO_OBJECT,
     ("unpause", "3"): NO_OBJECT,
     ("stop", '{"by": 3}'): "the value doesn't fit: by: Input should be a valid string",
@@ -141,6 +145,20 @@ async def test_pause_starts_no_step(serve: Serve, operate: Run, world: World, ca
     assert world.calls == [("a", 1), ("b", 2), ("c", 4)]
 
 
+async def test_an_update_before_the_first_task(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """A pause that is sent together with the start holds back the first step."""
+    async with serve(a, b, c, Three, cache=cache) as client:
+        beginning = WithStartWorkflowOperation(
+            "three@1.0.0", 1, id=new_id(), task_queue=task_queue, id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+        )
+        await client.execute_update_with_start_workflow("pause", start_workflow_operation=beginning)
+        handle = await beginning.workflow_handle()
+        assert (await handle.query("status"))["state"] == "running, paused"
+        assert world.calls == []
+        await handle.execute_update("unpause")
+        assert await handle.result() == 8
+
+
 async def test_timers_go_on_while_paused(serve: Serve, operate: Run, world: World) -> None:
     """A wait that ends while the run is paused has ended; only the step behind it waits for unpause."""
     async with serve(a, b, Waits) as client:
@@ -183,7 +201,9 @@ async def test_cancel_acts_while_paused(serve: Serve, operate: Run, world: World
     assert world.calls[2:] == [("undo b", 2, "unknown", None), ("undo a", 1, "done", 2)]
 
 
-async def test_stop_unwinds_and_names_who_and_why(serve: Serve, operate: Run, world: World, cache: int) -> None:
+async def test_stop_unwinds_and_names_who_and_why(
+    serve: Serve, operate: Run, world: World, cache: int
+) -> None:
     """Stop interrupts B, undoes B and A, and ends RolledBack by ExecutionStopped; a second stop changes nothing."""
     for switch in ("hold-b", "hold-undo-a"):
         world.switch(switch)

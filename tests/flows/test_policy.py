@@ -128,7 +128,7 @@ async def _result(run: Runner, input: str) -> BaseException:
 
 
 async def test_a_failed_undo_does_not_stop_the_others(scripts: Scripts, world: World, cache: int) -> None:
-    """ACT-26, section 1: undo of b fails: a is undone all the same; Stuck names b and why, its cause is c's."""
+    """ACT-26, section 1: undo of b fails: a is undone all the same; Stuck names b and why; cause: c's."""
     world.switch("fail-c")
     world.switch("fail-undo-b")
     async with scripts(cache=cache) as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -203,7 +204,7 @@ async def test_a_tree_for_the_terminal(scripts: Scripts, world: World) -> None:
     async with scripts(Inner) as run:
         await run.fails(do("a", 1), do("inner", calls=[do("b", 2)]))
         report = await history_of(run)
-    console = Console(width=160, record=True, quiet=True)
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(render_tree(report))
     lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert lines[1:] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -9,7 +10,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from flows import Policy, Sequence, start
     from tests.flows.running import Runner, Scripts, column, outputs, scripts
-    from tests.flows.script import Inner, do
+    from tests.flows.script import FAST, Inner, do
     from tests.sample import b
     from tests.script_operations import BIG, keys, shape_after, shape_before, values
     from tests.support import World, causes, failure_of, new_id
@@ -35,16 +36,17 @@ class Types(Sequence[int, list[str]], id="types", version="1.0.0", policy=Policy
         ]
 
 
-async def test_resumed_again_and_again(scripts: Scripts, world: World) -> None:
+async def test_resumed_again_and_again(scripts: Scripts, world: World, cache: int) -> None:
     """Issue point 1, OPS-60: B fails: A, B; resumed: B, C, 24, no A; a third calls nothing and gives 24."""
     world.switch("fail-b")
-    async with scripts(kept=True) as run:
+    soon = timedelta(seconds=1)  # uncached, a task with a local activity can run into its timeout
+    async with scripts(kept=True, cache=cache) as run:
         await run.fails(*THREE)
         assert world.calls == [("a", 3), ("b", 6)]
         world.switch("fail-b", on=False)
-        assert outputs(await run(*THREE, resume=run.last.id)) == [6, 12, 24]
+        assert outputs(await run(*THREE, resume=run.last.id, task_timeout=soon)) == [6, 12, 24]
         assert world.calls[2:] == [("b", 6), ("c", 12)]
-        assert outputs(await run(*THREE, resume=run.last.id)) == [6, 12, 24]
+        assert outputs(await run(*THREE, resume=run.last.id, task_timeout=soon)) == [6, 12, 24]
     assert len(world.calls) == 4
 
 
@@ -201,3 +203,16 @@ async def test_force_runs_a_resumed_step_anew(scripts: Scripts, world: World) ->
         await run.fails(do("a", 3, force=True), do("fail", "enough"), resume=run.last.id)
         assert (await run.last.query("status"))["steps"] == {"a.2": "undone", "a": "undone"}
     assert world.calls == [("a", 3), ("a", 3), UNDO_A, UNDO_A]
+
+
+async def test_a_changed_input_goes_on_as_changed(scripts: Scripts, world: World) -> None:
+    """Section 3: retry_input had changed the input: resumed, it is that input, under its key."""
+    world.switch("fail-grow")
+    async with scripts(kept=True) as run:
+        await run.fails(do("grow", 1, retry=FAST))
+        world.switch("fail-grow", on=False)
+        (grown,) = await run(do("grow", 1), resume=run.last.id)
+    assert grown["output"] == 10_000
+    assert [call[1] for call in world.calls if call[0] == "grow"] == [1, 10, 100, 100, 1000, 10_000]
+    called = keys(world, "grow")
+    assert called[2] == called[3] and len(set(called)) == 5

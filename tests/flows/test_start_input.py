@@ -119,7 +119,10 @@ BAD_INPUT = {
     "none": ([], "typed@1.0.0: got no input, one is expected; give it with --input"),
     "two": (["-i", GOOD, "-i", GOOD], "typed@1.0.0: got 2 inputs, one is expected; give it with --input"),
     "null": (["-i", "null"], "typed@1.0.0: input doesn't fit Spec: value: Input should be an object"),
-    "wrong type": (["-i", f'"{SECRET}"'], "typed@1.0.0: input doesn't fit Spec: value: Input should be an object"),
+    "wrong type": (
+        ["-i", f'"{SECRET}"'],
+        "typed@1.0.0: input doesn't fit Spec: value: Input should be an object",
+    ),
     "wrong field": (
         ["-i", json.dumps({"name": "x", "size": SECRET})],
         "typed@1.0.0: input doesn't fit Spec: size: Input should be a valid integer, "
@@ -161,7 +164,9 @@ async def test_much_of_the_wrong_type_is_refused_like_little(
         handle = await begin(client, "typed@1.0.0", "--input-file", str(file))
         kind, message = await refusal(handle)
         assert kind == "InvalidInput" and len(message) < 300
-        assert message.startswith("typed@1.0.0: input doesn't fit Spec: name: Input should be a valid string; size: ")
+        assert message.startswith(
+            "typed@1.0.0: input doesn't fit Spec: name: Input should be a valid string; size: "
+        )
         assert await events_of(handle) == REFUSED
     assert world.calls == []
 
@@ -265,7 +270,7 @@ async def test_the_dispatcher_keeps_input_and_memo(serve: Serve, begin: Begin) -
 async def test_bad_input_through_the_dispatcher(serve: Serve, world: World, begin: Begin) -> None:
     """Started by range, bad input is refused by the version that it resolves to, with the same messages."""
     async with serve(*EVERYTHING) as client:
-        for case, (args, message) in BAD_INPUT.items():
-            got = await refusal(await begin(client, "typed@^1", *args))
-            assert (case, got) == (case, ("InvalidInput", message))
+        runs = {case: await begin(client, "typed@^1", *args) for case, (args, _) in BAD_INPUT.items()}
+        refused = {case: await refusal(run) for case, run in runs.items()}
+        assert refused == {case: ("InvalidInput", message) for case, (_, message) in BAD_INPUT.items()}
     assert world.calls == []

@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from tests.flows.running import Runner, Scripts, outputs, scripts
     from tests.flows.script import Kept, do
     from tests.sample import a, b
-    from tests.support import World, causes, events_of, new_id
+    from tests.support import World, causes, events_of, failure_of, new_id, reset
 
 __all__ = ["scripts"]
 UNDO_A = ("undo a", 3, "done", 6)
@@ -256,3 +256,36 @@ async def test_a_run_that_ended_while_taking_over_hands_it_on(
         world.switch("go-read")
         assert outputs(await run(do("a", 3), do("b", 6), resume=handle.id)) == [6, 12]
     assert world.calls == [("a", 3), "reading", "reading", ("b", 6)]
+
+
+async def _ends(handle: Any) -> list[int]:
+    """Give the ids of the events at which workflow tasks ended."""
+    return [i for i, kind in enumerate(await events_of(handle), 1) if kind == "WORKFLOW_TASK_COMPLETED"]
+
+
+async def test_a_reset_after_a_takeover_is_refused(scripts: Scripts, world: World) -> None:
+    """Section 5: what another run owns isn't done here: the earlier run, reset, ends at once."""
+    async with scripts() as run:
+        await run(do("a", 3), do("b", 6))
+        first = run.last
+        await run(do("a", 3), resume=first.id)
+        again = await reset(run.client, first, (await _ends(first))[1])
+        failure = await failure_of(again)
+    owned = f"everything (taken over by {run.last.id})"
+    message = f"this run was reset after {owned} was undone; start a new run instead"
+    assert causes(failure) == [("ResetAfterUndo", message)]
+    assert world.calls == [("a", 3), ("b", 6)]
+
+
+async def test_a_run_that_took_over_may_be_reset(scripts: Scripts, world: World) -> None:
+    """Section 5: reset to each of its tasks, a run that took over another still owns what it took."""
+    async with scripts() as run:
+        await run(do("a", 3))
+        handle = await run.start(do("a", 3), do("b", 6), resume=run.last.id)
+        assert outputs(await handle.result()) == [6, 12]
+        for event_id in await _ends(handle):
+            first = run.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+            again = await reset(run.client, first, event_id)
+            assert outputs(await again.result()) == [6, 12]
+    assert set(world.calls) == {("a", 3), ("b", 6)}
+    assert world.calls.count(("a", 3)) == 1

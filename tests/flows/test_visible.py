@@ -90,7 +90,7 @@ async def verbose(ctx: Context[World], input: int) -> int:
 
 @verbose.undo(retry=Retry(max_attempts=1))
 async def not_undone(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
-    raise RuntimeError("\x00\"ü" * 10_000)
+    raise RuntimeError('\x00"ü' * 10_000)
 
 
 class Verbose(Sequence[int, int], id="verbose-flow", version="1.0.0"):
@@ -172,7 +172,9 @@ async def test_a_cancelled_run_says_so_in_its_memo(serve: Serve, operate: Run, w
         }
 
 
-async def test_a_refused_run_answers_queries(serve: Serve, operate: Run, temporal: Any, task_queue: str) -> None:
+async def test_a_refused_run_answers_queries(
+    serve: Serve, operate: Run, temporal: Any, task_queue: str
+) -> None:
     """Bad input, or none: the status is `refused`, without steps and without a memo."""
     async with serve(a, b, c, Three) as client:
         for input in ("no number", None):
@@ -195,7 +197,9 @@ async def test_a_memo_has_at_most_two_kilobytes(serve: Serve, operate: Run, worl
         kind, message = causes(await failure_of(operator.handle))[0]
         lines = message.splitlines()
         assert (kind, len(lines)) == ("Stuck", 61)
-        assert lines[1].startswith("not undone: a-rather-long-name-for-step-59 (verbose@1.0.0): RuntimeError: ")
+        assert lines[1].startswith(
+            "not undone: a-rather-long-name-for-step-59 (verbose@1.0.0): RuntimeError: "
+        )
         assert max(len(line.encode()) for line in lines[1:]) <= 150
         memo = (await memo_of(operator))["counterstep"]
         assert len(pydantic_core.to_json(memo)) <= 2048
@@ -227,7 +231,7 @@ async def test_ids_and_summaries_are_readable(serve: Serve, operate: Run, world:
         events = await scheduled(operator.handle)
     names = ["first", "n.0", "n.1", "shown", "shown.2", "inside/shown"]
     steps = [(name, "Do something that has a description.") for name in names]
-    undos = [(f"{name}.undo", "undo shown@1.0.0") for name in reversed(names)]
+    undos = [(f"{name}.undo", f"undo {name} (shown@1.0.0)") for name in reversed(names)]
     assert events == [
         *steps[:3],
         ("marker", "Do it locally."),

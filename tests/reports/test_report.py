@@ -58,7 +58,13 @@ def test_report_ids() -> None:
     """The same for the same step, whatever its attempts; another for each part of its identity."""
     base = Identity(namespace="default", workflow="w", origin="r", step="a")
     assert report_id(base) == report_id(base.model_copy())
-    changes = [{"namespace": "n"}, {"workflow": "w2"}, {"origin": "r2"}, {"leg": 1}, {"step": "b"}]
+    changes: list[dict[str, Any]] = [
+        {"namespace": "n"},
+        {"workflow": "w2"},
+        {"origin": "r2"},
+        {"leg": 1},
+        {"step": "b"},
+    ]
     assert len({report_id(base), *(report_id(base.model_copy(update=change)) for change in changes)}) == 6
     assert (
         report_id(base) == "4c158ce7-4f06-50c8-9d6f-60b9d5ae2e90"

@@ -28,7 +28,9 @@ def launch(folder: Path, world: World, task_queue: str, dev_address: str) -> Ite
     """Start `python worker.py` on the dev server: ``launch("--grace", "1")``; `address=None` says none."""
     with ExitStack() as stack:
 
-        def launch(*args: str, modules: tuple[str, ...] = ("things",), address: str | None = dev_address, **env: str) -> Process:
+        def launch(
+            *args: str, modules: tuple[str, ...] = ("things",), address: str | None = dev_address, **env: str
+        ) -> Process:
             command = [*WORKER, *(part for name in modules for part in ("--module", name)), *args]
             command += ["--task-queue", task_queue, *(["--address", address] if address else [])]
             return stack.enter_context(running(command, folder, {"WORLD": str(world.folder), **env}))

@@ -43,7 +43,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
 @pytest.fixture(scope="session")
 def elsewhere(dev_address: str) -> None:
     """Make a namespace beside the default one."""
-    command = [binary("temporal"), "operator", "namespace", "create", "-n", "elsewhere", "--address", dev_address]
+    command = [
+        binary("temporal"),
+        "operator",
+        "namespace",
+        "create",
+        "-n",
+        "elsewhere",
+        "--address",
+        dev_address,
+    ]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -34,7 +34,9 @@ def lines(process: Process) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_dev_serves_and_leaves_nothing(launch: Launch, task_queue: str, world: World, number: int) -> None:
+async def test_dev_serves_and_leaves_nothing(
+    launch: Launch, task_queue: str, world: World, number: int
+) -> None:
     """It says where Temporal and the UI are, both answer, a flow runs; after a signal no process is left."""
     process = launch(*DEV, address=None)
     process.until("Serving task queue")

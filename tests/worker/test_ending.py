@@ -21,7 +21,9 @@ async def client(dev_address: str) -> Client:
     return await Client.connect(dev_address)
 
 
-async def begin(client: Client, queue: str, world: World, flow: str = "doubled@1.0.0") -> WorkflowHandle[Any, Any]:
+async def begin(
+    client: Client, queue: str, world: World, flow: str = "doubled@1.0.0"
+) -> WorkflowHandle[Any, Any]:
     """Start a flow whose operation holds, and wait until that runs."""
     world.switch("hold")
     handle = await start(client, flow, 3, id=new_id(), task_queue=queue)
@@ -29,7 +31,9 @@ async def begin(client: Client, queue: str, world: World, flow: str = "doubled@1
     return handle
 
 
-async def test_a_running_operation_finishes(client: Client, served: Launch, world: World, task_queue: str) -> None:
+async def test_a_running_operation_finishes(
+    client: Client, served: Launch, world: World, task_queue: str
+) -> None:
     """SIGTERM: nothing new is taken up, the operation's result counts, the process ends with 0."""
     worker = served("--grace", "30")
     first = await begin(client, task_queue, world)

@@ -39,13 +39,13 @@ class Uses(Sequence[int, int], id="uses", version="1.0.0"):
         calls = [self.execute(hidden._private, 1) for _ in range(input)]
         return len(await self.gather(*calls)) + later
 '''
-HIDDEN = '''
+HIDDEN = """
 from activities import operation
 
 @operation(id="private", version="1.0.0")
 async def _private(ctx, input: int) -> int:
     return input
-'''
+"""
 
 
 def refusal(launch: Launch, *args: str, **options: object) -> str:
@@ -81,7 +81,7 @@ def test_a_missing_module_is_named(launch: Launch, folder: Path) -> None:
     )
 
 
-DECLARED = '''
+DECLARED = """
 from uuid import UUID, uuid4
 from pydantic import BaseModel, Field
 from activities import operation
@@ -92,8 +92,8 @@ class Random(BaseModel):
 @operation(id="random", version="1.0.0")
 async def random(ctx, input: Random) -> int:
     return 1
-'''
-FACTORY = '''
+"""
+FACTORY = """
 from datetime import datetime
 from pydantic import BaseModel, Field
 from flows import Sequence
@@ -104,7 +104,7 @@ class Clock(BaseModel):
 class Random(Sequence[Clock, int], id="random", version="1.0.0"):
     async def run(self, input: Clock) -> int:
         return 1
-'''
+"""
 
 
 def test_a_model_that_isnt_deterministic_is_refused(launch: Launch, folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_model_that_isnt_deterministic_is_refused(launch: Launch, folder: Path
     assert refusal(launch, modules=("clocked",)) == f"counterstep worker: random@1.0.0: input: Clock.at {new}"
 
 
-NEEDS = '''
+NEEDS = """
 from contextlib import asynccontextmanager
 from activities import Context, operation
 
@@ -134,7 +134,7 @@ async def build(ctx: Context[Cloud], input: int) -> int:
 @operation(id="send", version="1.0.0")
 async def send(ctx: Context[Mail], input: int) -> int:
     return input
-'''
+"""
 
 
 def test_a_missing_dependency_is_named(launch: Launch, folder: Path) -> None:
@@ -149,22 +149,27 @@ def test_a_missing_dependency_is_named(launch: Launch, folder: Path) -> None:
 
 def test_an_unreachable_temporal_is_named(launch: Launch) -> None:
     """The message has the address that was tried."""
-    assert refusal(launch, address="127.0.0.1:1").startswith("counterstep worker: can't reach Temporal at 127.0.0.1:1: ")
+    assert refusal(launch, address="127.0.0.1:1").startswith(
+        "counterstep worker: can't reach Temporal at 127.0.0.1:1: "
+    )
 
 
 def test_a_sequence_that_the_sandbox_cant_load_is_named(launch: Launch, folder: Path) -> None:
     """The message names the sequence and what to do."""
-    (folder / "opens.py").write_text("from things import *\nif workflow.unsafe.in_sandbox():\n    raise ImportError('loaded twice')\n" + REST)
+    (folder / "opens.py").write_text(
+        "from things import *\nif workflow.unsafe.in_sandbox():\n    raise ImportError('loaded twice')\n"
+        + REST
+    )
     message = refusal(launch, modules=("opens",))
     assert message.startswith("counterstep worker: Failed validating workflow opens@1.0.0: loaded twice. ")
     assert "import what touches the world inside 'with workflow.unsafe.imports_passed_through():'" in message
 
 
-REST = '''
+REST = """
 class Opens(Sequence[int, int], id="opens", version="1.0.0"):
     async def run(self, input: int) -> int:
         return input
-'''
+"""
 
 
 @pytest.mark.parametrize("name", ["activities.py", "flows.py", "flows/__init__.py", "worker.py"])
@@ -188,8 +193,20 @@ def test_half_a_version_is_refused(launch: Launch) -> None:
 def test_the_installed_command_has_help() -> None:
     """`counterstep worker --help` lists the options of `python worker.py`."""
     done = subprocess.run(
-        [binary("counterstep"), "worker", "--help"], capture_output=True, text=True, env={"COLUMNS": "200", "NO_COLOR": "1"}
+        [binary("counterstep"), "worker", "--help"],
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "200", "NO_COLOR": "1"},
     )
     assert done.returncode == 0
-    for option in ("--module", "--task-queue", "--address", "--namespace", "--profile", "--grace", "--dev", "--build-id"):
+    for option in (
+        "--module",
+        "--task-queue",
+        "--address",
+        "--namespace",
+        "--profile",
+        "--grace",
+        "--dev",
+        "--build-id",
+    ):
         assert f"{option} " in done.stdout, done.stdout

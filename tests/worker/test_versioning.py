@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from flows import start
-from tests.support import World, eventually, new_id
+from tests.support import new_id
 from tests.worker.conftest import Launch
 
 Temporal = Callable[..., subprocess.CompletedProcess[str]]
@@ -82,7 +81,9 @@ async def test_pinned_sequences_stay(
     assert await (await run("says@^1", 0)).result() == ["2", "0"]
     await old.execute_update("approve", {"name": "go"})
     assert await old.result() == ["1", "7"]
-    described = json.loads((await asyncio.to_thread(temporal, "workflow", "describe", "-w", old.id, "-o", "json")).stdout)
+    described = json.loads(
+        (await asyncio.to_thread(temporal, "workflow", "describe", "-w", old.id, "-o", "json")).stdout
+    )
     versioning = described["workflowExecutionInfo"]["versioningInfo"]
-    assert versioning["behavior"] == "Pinned"
-    assert versioning["deploymentVersion"]["buildId"] == "1"
+    assert versioning["behavior"] == "VERSIONING_BEHAVIOR_PINNED"
+    assert versioning["deploymentVersion"] == {"buildId": "1", "deploymentName": task_queue}

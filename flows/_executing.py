@@ -1,0 +1,170 @@
+"""One operation on its way through a run: recorded, scheduled, settled, reported. Sequences and sagas share it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+
+from activities import Definition, InvalidInput, Retry, Status
+from activities._json import PAYLOAD_LIMIT, Json, size
+from activities._settled import Settled
+from activities._wire import StepHeader, Verdict
+from counterstep.reports import ExecutionSeries, Report, report_id
+from flows._errors import OperationFailed
+from flows._run import Run
+from flows._step import Call, settle
+from flows._undo import UndoRecord, UndoSpec
+
+AnyReport = Report[Any, Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of a step before it runs, as data.
+
+    Attributes:
+        name: full name.
+        definition: of its operation.
+        data: the input, as JSON.
+        header: that it is sent with.
+        timeout: of one attempt.
+        retry: of its failures.
+        local: whether it runs as a local activity.
+        task_queue: where it runs.
+        at_most_once: whether a loss is final.
+        undo: how it is undone, if it is.
+        carried: what is known of earlier executions.
+        load: turns its output into what the report holds.
+        shown: the input that the report holds, in a tuple of one; ``data`` if empty.
+    """
+
+    name: str
+    definition: Definition
+    data: Json
+    header: StepHeader
+    timeout: timedelta
+    retry: Retry
+    local: bool = False
+    task_queue: str | None = None
+    at_most_once: bool = False
+    undo: UndoSpec | None = None
+    carried: Verdict = Verdict()
+    load: Callable[[Json], Any] = staticmethod(lambda value: value)
+    shown: tuple[Any, ...] = ()
+
+    def call(self) -> Call:
+        """Give what is scheduled."""
+        return Call(
+            activity_id=self.name,
+            type=str(self.definition),
+            args=(self.data,),
+            header=self.header,
+            timeout=self.timeout,
+            retry=self.retry,
+            local=self.local,
+            task_queue=self.task_queue,
+            at_most_once=self.at_most_once,
+            summary=self.definition.description[:200] or None,
+            carried=self.carried,
+        )
+
+
+class Executing:
+    """A step of a run.
+
+    Attributes:
+        report: as it stands.
+        settled: how it ended, once it did.
+    """
+
+    def __init__(self, run: Run, records: list[UndoRecord], spec: Spec) -> None:
+        """Record the undo, before anything is scheduled."""
+        self._run, self._records, self._spec = run, records, spec
+        self._record = self._recorded()
+        self.report = self._blank()
+        self.settled: Settled | None = None
+
+    async def execute(self) -> AnyReport:
+        """Schedule it and wait for its true end.
+
+        Raises:
+            OperationFailed: with its report.
+            asyncio.CancelledError: when a cancel arrived meanwhile, or before it was scheduled.
+        """
+        self._run.board.set(self._spec.name, "running")
+        try:
+            settled, cancelled = await settle(self._run.gate, self._spec.call())
+        except asyncio.CancelledError:
+            if self._record is not None:
+                self._records.remove(self._record)
+            self._run.board.drop(self._spec.name)
+            raise
+        self._settle(settled)
+        if cancelled:
+            raise asyncio.CancelledError(f"cancelled in {self._spec.name}")
+        if settled.error is not None:
+            raise self._failed(settled) from settled.error
+        return self.report
+
+    def _recorded(self) -> UndoRecord | None:
+        spec = self._spec
+        if spec.undo is None:
+            return None
+        record = UndoRecord(self._run.order(), spec.name, str(spec.definition), spec.undo, spec.data, spec.header)
+        self._records.append(record)
+        self._run.undoable(size(spec.data))
+        return record
+
+    def _settle(self, settled: Settled) -> None:
+        result = tuple(self._spec.load(value) for value in settled.output)
+        if self._record is not None:
+            self._record.settled = settled
+        self.settled = settled
+        self.report = replace(
+            self.report,
+            outcome=settled.status,
+            result=result,
+            error=settled.failure,
+            skipped=settled.skipped,
+            timestamp=workflow.now(),
+            finished=workflow.now(),
+        )
+        self._run.settled(self._spec.name, settled.status)
+
+    def _failed(self, settled: Settled) -> OperationFailed:
+        assert settled.failure is not None
+        tries = max(settled.verdict.failures + settled.verdict.losses, 1)
+        what = "failed" if settled.status is Status.FAILED else "has an unknown outcome"
+        step = f"step {self._spec.name} ({self._spec.definition})"
+        message = f"{step} {what} after {tries} attempt{'s'[: tries > 1]}: {settled.failure.root}"
+        return OperationFailed.of(message, self.report)
+
+    def _blank(self) -> AnyReport:
+        spec = self._spec
+        return Report(
+            id=report_id(self._run.identity(spec.name, spec.header)),
+            definition=spec.definition,
+            step=spec.name,
+            input=spec.shown[0] if spec.shown else spec.data,
+            execution_series=ExecutionSeries(*spec.header.series) if spec.header.series else None,
+            key=spec.header.key,
+            scheduled=workflow.now(),
+        )
+
+
+def bounded(data: Json, who: str) -> Json:
+    """Give an input back if it can be recorded.
+
+    Raises:
+        InvalidInput: when it is too large.
+    """
+    if size(data) > PAYLOAD_LIMIT:
+        raise InvalidInput(
+            f"{who}: the input has {size(data)} bytes, {PAYLOAD_LIMIT} are allowed; pass a reference to where it is kept"
+        )
+    return data
