@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from flows._errors import ApprovalRejected, ApprovalTimedOut
+
+if TYPE_CHECKING:
+    from flows._holding import Hold
 
 
 class Decision(BaseModel):
@@ -68,6 +72,8 @@ class Control:
         stopped: who stopped it, if somebody did.
         body: the task that runs the author's code.
         approvals: those that wait, by name.
+        holds: steps that wait for an operator, by name.
+        expired: whether the flow's deadline has passed before its pivot.
     """
 
     paused: bool = False
@@ -75,11 +81,13 @@ class Control:
     stopped: Note | None = None
     body: asyncio.Task[object] | None = None
     approvals: dict[str, Approval] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    expired: bool = False
 
     @property
     def ending(self) -> bool:
         """Whether the run is to unwind, whatever its policy says."""
-        return self.cancelled or self.stopped is not None
+        return self.cancelled or self.stopped is not None or self.expired
 
     async def unpaused(self) -> None:
         """Wait until the run isn't paused."""
@@ -89,6 +97,11 @@ class Control:
     def cancel(self) -> None:
         """Cancel the run: it unwinds at once, also while paused."""
         asked, self.cancelled = self.ending, True
+        self._end(asked)
+
+    def expire(self) -> None:
+        """End the run by its deadline: it unwinds at once, also while paused."""
+        asked, self.expired = self.ending, True
         self._end(asked)
 
     def stop(self, note: Note) -> None:

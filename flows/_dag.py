@@ -95,7 +95,7 @@ class Dag:
             name: of the step, unique in its namespace.
             operation: what it runs.
             input: its model, or a template: literals and refs.
-            options: ``undo=no_undo``, ``retry=``, ``timeout=``.
+            options: ``undo=no_undo``, ``retry=``, ``timeout=``, ``pivot=True`` (no way back after it).
         """
         return self._stage([Pending(name, operation, input, options)])[0]
 
@@ -225,10 +225,11 @@ def _operation_step(full: str, pending: Pending[Any], template: Json) -> Operati
     op: Operation[Any, Any] = pending.operation
     options = dict(pending.options)
     unwanted = options.pop("undo", None) is no_undo
+    pivot = bool(options.pop("pivot", False))
     retry: Retry = options.pop("retry", None) or op.retry
     timeout: timedelta = options.pop("timeout", None) or op.timeout
     if options:
-        raise TypeError(f"options {', '.join(sorted(options))}: there are undo, retry and timeout")
+        raise TypeError(f"options {', '.join(sorted(options))}: there are undo, retry, timeout and pivot")
     return OperationStep(
         name=full,
         after=pending.after or (),
@@ -242,6 +243,7 @@ def _operation_step(full: str, pending: Pending[Any], template: Json) -> Operati
         at_most_once=op.at_most_once,
         undo=None if unwanted else UndoSpec.of(op),
         no_undo=unwanted,
+        pivot=pivot,
     )
 
 

@@ -80,6 +80,7 @@ class Dispatching(Operated):
 
     _plan: Plan
     _state = "resolving"
+    _resolving = True
 
     @workflow.query(name="status", description="The run's state, and each step's")
     def _status(self) -> dict[str, Any]:
@@ -100,9 +101,9 @@ class Dispatching(Operated):
             raise
         if resolved.flow is not None:
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
-        self._plan = plan = resolved.unpacked()
+        self._plan, self._resolving = (plan := resolved.unpacked()), False
         definition = Definition(plan.id, plan.version, plan.description)
-        self._scope = scope = Scope(Run(definition, guard), definition, plan.policy)
+        self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.policy)
         return await Flow(scope, _ANY).main(Interpreter(scope, plan).run)
 
     async def _resolve(self, args: Sequence[RawValue]) -> Resolved:

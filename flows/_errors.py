@@ -88,6 +88,10 @@ class HistoryLimit(CounterstepError):
     """What is left of the history is needed for unwinding."""
 
 
+class DeadlineExceeded(CounterstepError):
+    """The flow's own deadline passed before its end."""
+
+
 class ApprovalRejected(CounterstepError):
     """An operator rejected an approval."""
 

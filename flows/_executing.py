@@ -18,7 +18,7 @@ from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._errors import OperationFailed
 from flows._run import Run
 from flows._step import Call, settle
-from flows._undo import UndoRecord, UndoSpec
+from flows._undo import UndoRecord, UndoSpec, undo_one
 
 AnyReport = Report[Any, Any]
 
@@ -41,6 +41,7 @@ class Spec:
         carried: what is known of earlier executions.
         load: turns its output into what the report holds.
         shown: the input that the report holds, in a tuple of one; ``data`` if empty.
+        pivot: whether there is no way back after it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Spec:
     carried: Verdict = Verdict()
     load: Callable[[Json], Any] = staticmethod(lambda value: value)
     shown: tuple[Any, ...] = ()
+    pivot: bool = False
 
     def call(self) -> Call:
         """Give what is scheduled."""
@@ -110,6 +112,38 @@ class Executing:
         if settled.error is not None:
             raise self._failed(settled) from settled.error
         return self.report
+
+    def again(self) -> Spec:
+        """Give what runs when an operator says so: the same, under its key, knowing what came before."""
+        self._forget()
+        verdict = self.settled.verdict if self.settled else Verdict()
+        return replace(self._spec, carried=replace(verdict, failures=0, losses=0))
+
+    async def edited(self, data: Json) -> Spec | str:
+        """Give what runs with another input, under a new key; an effect that may be there is undone first.
+
+        Returns:
+            What runs; or why it can't.
+        """
+        settled = self.settled
+        if self._record is not None and settled is not None and settled.status is Status.UNKNOWN:
+            left = await undo_one(self._run.gate, self._run, self._record)
+            if left is not None:
+                return f"its unknown effect isn't undone, so it can't be edited: {left.reason}"
+        self._forget()
+        generation = settled.verdict.generation if settled else 0
+        return replace(self._spec, data=data, shown=(), carried=Verdict(generation=generation + 1))
+
+    def skip(self, output: tuple[Json, ...], reason: str) -> AnyReport:
+        """Count it as skipped; for the undo its outcome stays what it was."""
+        result = tuple(self._spec.load(value) for value in output)
+        self.report = replace(self.report, outcome=Status.SKIPPED, result=result, skipped=reason)
+        self._run.settled(self._spec.name, Status.SKIPPED)
+        return self.report
+
+    def _forget(self) -> None:
+        if self._record is not None:
+            self._records.remove(self._record)
 
     def _recorded(self) -> UndoRecord | None:
         spec = self._spec

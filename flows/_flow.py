@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -13,7 +14,8 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Resul
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
-from flows._errors import ExecutionStopped, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._errors import DeadlineExceeded, ExecutionStopped, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._holding import DEADLINE, Action, Hold
 from flows._scope import Scope
 from flows._status import leave_memo
 from flows._step import wait_for
@@ -43,12 +45,14 @@ class Flow:
         """
         control = self.run.control
         control.body = task = asyncio.create_task(self._result(body))
+        deadline = asyncio.create_task(self._deadline())
         while not task.done():
             try:
                 await workflow.wait([task])
             except asyncio.CancelledError:
                 control.cancel()
         control.body = None
+        deadline.cancel()
         await self._check_reset()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if isinstance(error, workflow.ContinueAsNewError):
@@ -90,13 +94,41 @@ class Flow:
     async def _fail(self, error: BaseException) -> Json:
         if not unwinds(error):
             raise error  # a bug: Temporal retries the task until fixed code arrives
-        cancelled, stopped = self.run.control.cancelled, self.run.control.stopped
-        unwinding = cancelled or stopped is not None or self.scope.policy.on_failure == "unwind"
+        cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
+        unwinding = not self.run.pivoted and (self.run.control.ending or not self._keeps)
         if unwinding:
             await self._unwind()
         await self._check_reset()
-        cause = ExecutionStopped(f"{self.run.definition} was stopped{stopped}") if stopped else _cause(error)
-        raise self._end(cause, cancelled=cancelled and stopped is None, unwound=unwinding)
+        raise self._end(cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding)
+
+    def _asked(self) -> CounterstepError | None:
+        """Give the cause of an end that somebody, or the clock, asked for."""
+        control, who = self.run.control, self.run.definition
+        if control.stopped is not None:
+            return ExecutionStopped(f"{who} was stopped{control.stopped}")
+        if control.expired and not control.cancelled:
+            return DeadlineExceeded(f"{who} didn't end within {self.scope.policy.deadline}")
+        return None
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether a failure leaves everything in place."""
+        policy = self.scope.policy
+        return self.run.keeping or policy.on_failure == "keep" or (policy.on_failure == "hold" and policy.then == "keep")
+
+    async def _deadline(self) -> None:
+        """End the run when its time is over; after the pivot hold it instead, which no new step passes."""
+        policy, run = self.scope.policy, self.run
+        if policy.deadline is None:
+            return
+        left = policy.deadline - (workflow.now() - run.info.workflow_start_time)
+        await workflow.sleep(max(left, timedelta(0)), summary="deadline")
+        if not run.pivoted:
+            run.control.expire()
+            return
+        hold = await run.hold(Hold(DEADLINE, str(run.definition)), policy, f"the deadline of {policy.deadline} has passed")
+        if hold.action is Action.EXPIRED:
+            run.control.expire()
 
     async def _unwind(self) -> None:
         """Undo in a task of its own, which no cancel reaches."""
@@ -113,10 +145,20 @@ class Flow:
             text = _stuck(f"{who} is stuck: {reason}", self.run.not_undone)
             return self._leave("stuck", text, Stuck(text), cause)
         if cancelled:
-            return self._leave("cancelled", "everything undone", asyncio.CancelledError(f"{who} was cancelled"), None)
+            what = "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"
+            return self._leave("cancelled", what, asyncio.CancelledError(f"{who} was cancelled"), None)
         if unwound:
             return self._leave("rolled_back", reason, RolledBack(f"{who} rolled back: {_plain(reason)}"), cause)
-        return self._leave("kept", reason, Kept(f"{who} failed, and what it did is kept: {_plain(reason)}"), cause)
+        kept = f"{who} failed, and what it did is kept: {_plain(reason)}"
+        text = f"{kept}; open steps: {self._open()}" if self.run.pivoted else kept
+        return self._leave("kept", reason, Kept(text), cause)
+
+    def _open(self) -> str:
+        """Name the steps that have not ended well."""
+        ended = ("done", "skipped", "approved")
+        states = self.run.board.view()["steps"]
+        graph = self.scope.graph or states
+        return ", ".join(step for step in graph if states.get(step, "not started") not in ended) or "none"
 
     def _leave(self, state: str, reason: str, end: BaseException, cause: BaseException | None) -> BaseException:
         self.run.board.move(state)

@@ -48,7 +48,7 @@ class Interpreter:
         """
         running: dict[asyncio.Task[None], str] = {}
         try:
-            while self._start(running):
+            while await self._something(running):
                 await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
                 for task in [t for t in running if t.done()]:
                     self._ended(running.pop(task), task)
@@ -64,9 +64,17 @@ class Interpreter:
             raise self._failures[0]
         return self._output(self._plan.result) if self._plan.result else None
 
+    async def _something(self, running: dict[asyncio.Task[None], str]) -> bool:
+        """Start what may start, and say whether anything runs; a run that is held waits."""
+        while not self._start(running):
+            if not (self._ready and self._run.control.holds and not self._failures):
+                return False
+            await workflow.wait_condition(lambda: not self._run.control.holds)
+        return True
+
     def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
         """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
-        while self._ready and len(running) < self._plan.policy.max_parallel and not self._failures:
+        while self._ready and len(running) < self._plan.policy.max_parallel and not self._stopped:
             step = self._plan.steps[heappop(self._ready)]
             work = self._work(step)
             if work is None:
@@ -74,6 +82,11 @@ class Interpreter:
             else:
                 running[asyncio.create_task(self._guarded(work))] = step.name
         return bool(running)
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether nothing new starts: something failed, or waits for an operator."""
+        return bool(self._failures or self._run.control.holds)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Note failures in the order in which history tells of them."""
@@ -120,6 +133,7 @@ class Interpreter:
             task_queue=step.task_queue,
             at_most_once=bool(step.at_most_once),
             undo=step.undo,
+            pivot=step.pivot,
         )
 
     async def _wait(self, step: WaitStep) -> None:

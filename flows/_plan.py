@@ -31,6 +31,7 @@ class OperationStep(BaseModel):
         at_most_once: the operation's own unless given.
         undo: how it is undone; filled in when the plan is made.
         no_undo: said on purpose of an operation that has no undo, or whose undo isn't wanted here.
+        pivot: no way back after it: from the moment it is scheduled a failure holds, and nothing is undone.
     """
 
     model_config = _STEP
@@ -48,6 +49,7 @@ class OperationStep(BaseModel):
     at_most_once: bool | None = None
     undo: UndoSpec | None = None
     no_undo: bool = False
+    pivot: bool = False
 
 
 class ConstantStep(BaseModel):

@@ -12,6 +12,7 @@ from activities import Operation, OperationNotFound, Registry
 from activities._failure import describe
 from activities._json import Json
 from flows._errors import InvalidPlan
+from flows._pivot import pivot_problems
 from flows._plan import ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep
 from flows._template import LITERAL, REF, Ref, refs
 from flows._undo import UndoSpec
@@ -35,7 +36,7 @@ def complete(plan: Plan, registry: Registry, problems: list[str]) -> Plan:
     operations: dict[str, Operation[Any, Any]] = {}
     steps = tuple(_complete(step, registry, operations, found) for step in plan.steps)
     whole = plan.model_copy(update={"steps": steps})
-    found += [*_shape(whole), *_references(whole, operations), *_inputs(whole, operations)]
+    found += [*_shape(whole), *pivot_problems(whole), *_references(whole, operations), *_inputs(whole, operations)]
     if found:
         who = f"{plan.id}@{plan.version}"
         raise InvalidPlan("\n".join([f"{who} can't be run, {len(found)} mistake{'s'[: len(found) > 1]}:", *found]))
@@ -56,7 +57,7 @@ def _complete(
         found.append(f"{step.name}: operation: {step.operation} is a flow, not an operation")
         return step
     operations[step.name] = op
-    if op.undo_handler is None and not step.no_undo:
+    if op.undo_handler is None and not (step.no_undo or step.pivot):
         found.append(f"{step.name}: undo: {op.definition} has none; declare one, or say undo=no_undo")
     return _filled(step, op)
 

@@ -16,7 +16,9 @@ from flows._calls import Calls
 from flows._control import Control
 from flows._errors import HistoryLimit
 from flows._gate import Gate
+from flows._holding import Action, Hold, decided
 from flows._names import Names
+from flows._policy import Policy
 from flows._reset import ResetGuard
 from flows._resume import RunRef, Taken, TakenOver, take_over, wanted
 from flows._status import Board
@@ -32,11 +34,13 @@ BYTES_AN_UNDO = 2048
 class Run:
     """The state of one run, shared by the flow and every flow inline in it."""
 
-    def __init__(self, definition: Definition, guard: ResetGuard | None = None) -> None:
+    def __init__(
+        self, definition: Definition, guard: ResetGuard | None = None, control: Control | None = None
+    ) -> None:
         """Begin; must be made in the first activation, or given a guard that was."""
         self.definition = definition
         self.info = workflow.info()
-        self.control = Control()
+        self.control = control or Control()
         self.guard = guard or ResetGuard()
         self.gate = Gate(self.control, self.guard)
         self.names = Names()
@@ -45,6 +49,8 @@ class Run:
         self.taken: dict[str, list[Taken]] = {}
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
+        self.pivoted = False
+        self.keeping = False
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
         self._undoable = 0
@@ -118,10 +124,21 @@ class Run:
                 f"{self._undoable} steps needs the rest; split the work, or start parts of it as flows of their own"
             )
 
-    def pause(self, paused: bool) -> None:
-        """Hold new steps and undos back, or let them go."""
-        self.control.paused = paused
-        self.board.show()
+    def holds(self, policy: Policy) -> bool:
+        """Whether a failed step waits for an operator."""
+        return not self.control.ending and (self.pivoted or policy.on_failure == "hold")
+
+    async def hold(self, hold: Hold, policy: Policy, why: str) -> Hold:
+        """Hold a step until an operator decides; a hold whose time is over may decide to keep everything."""
+        decision = await decided(self.control.holds, hold, policy, self.board, why)
+        if decision.action is Action.EXPIRED and not hold.parked:
+            self.keeping = self.pivoted or policy.then == "keep"
+        return decision
+
+    async def undo_parked(self, record: UndoRecord, why: str, policy: Policy) -> Action:
+        """Park a step's undo until an operator decides."""
+        decision = await self.hold(Hold(record.step, record.definition, parked=True), policy, why)
+        return decision.action or Action.EXPIRED
 
     def undo_began(self, record: UndoRecord) -> None:
         """Show that a step is being undone; it answers no call any more."""

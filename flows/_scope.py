@@ -15,11 +15,14 @@ from activities._json import Json
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._calls import call_digest
+from flows._errors import OperationFailed
 from flows._executing import Executing, Spec, bounded
+from flows._holding import Action, Hold
 from flows._names import check_name
 from flows._policy import Policy
 from flows._resume import Taken
 from flows._run import Run
+from flows._step import wait_for
 from flows._undo import UndoRecord, UndoSpec
 
 AnyReport = Report[Any, Any]
@@ -35,6 +38,7 @@ class Options:
         force: run it even if an equal call succeeded.
         key: the call's own key, part of equality.
         series: id and order, if it is a member.
+        hold: whether it may be held when it fails, where the policy says so.
     """
 
     step: str | None = None
@@ -42,6 +46,7 @@ class Options:
     force: bool = False
     key: str | None = None
     series: tuple[str, int] | None = None
+    hold: bool = True
 
 
 class Scope:
@@ -156,11 +161,11 @@ class Scope:
         self.run.room()
         if taken is not None:
             self.run.taken_records.pop(taken.step, None)
-        report = await self.carry_out(self._spec(op, input, data, options, taken))
+        report = await self.carry_out(self._spec(op, input, data, options, taken), hold=options.hold)
         self.run.calls.add(digest, report)
         return report
 
-    async def carry_out(self, spec: Spec) -> AnyReport:
+    async def carry_out(self, spec: Spec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
         executing = Executing(self.run, self.records, spec)
 
@@ -168,11 +173,48 @@ class Scope:
             return executing.report
 
         self.children.append(report)
-        try:
-            return await executing.execute()
-        finally:
-            if executing.settled is None:
-                self.children.remove(report)
+        self.run.pivoted = self.run.pivoted or spec.pivot
+        while True:
+            try:
+                return await executing.execute()
+            except OperationFailed as failure:
+                if not (hold and self.run.holds(self.policy)):
+                    raise
+                next_ = await self._held(executing, spec, failure)
+                if isinstance(next_, Report):
+                    return next_
+                executing = Executing(self.run, self.records, next_)
+            except BaseException:
+                if executing.settled is None:
+                    self.children.remove(report)
+                    self.run.pivoted = self.run.pivoted and not spec.pivot
+                raise
+
+    async def _held(self, executing: Executing, spec: Spec, failure: OperationFailed) -> AnyReport | Spec:
+        """Hold a failed step, and give what the operator decided: its report, or what runs instead.
+
+        Raises:
+            OperationFailed: when the run is to unwind, or the hold's time is over.
+        """
+        why = failure.message
+        while True:
+            hold = await self.run.hold(Hold(spec.name, str(spec.definition)), self.policy, why)
+            if hold.action is Action.RETRY:
+                return executing.again()
+            if hold.action is Action.SKIP:
+                return executing.skip(hold.value, f"skipped{hold.note}")
+            if hold.action is not Action.EDIT:
+                raise failure
+            edited = await self._edited(executing, hold.value[0])
+            if isinstance(edited, Spec):
+                return edited
+            why = edited
+
+    async def _edited(self, executing: Executing, data: Json) -> Spec | str:
+        task = asyncio.create_task(executing.edited(data))
+        if await wait_for([task]):
+            raise asyncio.CancelledError("cancelled while an unknown effect was undone")
+        return task.result()
 
     def came_after(self, records: Iterable[UndoRecord]) -> dict[str, tuple[str, ...]]:
         """Say what each step came after, in the order in which they began: all that was called before it."""

@@ -82,7 +82,7 @@ class Sequence(Operated, Generic[In, Out]):
     @overload
     async def execute(
         self, definition: Operation[I, O], input: I, *, step: str | None = ..., retry: Retry | None = ...,
-        force: bool = ..., key: str | None = ...,
+        force: bool = ..., key: str | None = ..., hold: bool = ...,
     ) -> Report[I, O]: ...  # fmt: skip
     @overload
     async def execute(
@@ -98,6 +98,7 @@ class Sequence(Operated, Generic[In, Out]):
         retry: Retry | None = None,
         force: bool = False,
         key: str | None = None,
+        hold: bool = True,
     ) -> Report[Any, Any]:
         """Execute an operation, or another flow inline (seed operations: ``ExecuteOperation``, ``ExecuteSequence``).
 
@@ -111,6 +112,7 @@ class Sequence(Operated, Generic[In, Out]):
             retry: instead of the operation's own.
             force: run it even if an equal call succeeded.
             key: part of equality, apart from the input.
+            hold: whether it may wait for an operator when it fails, where the policy says so.
 
         Raises:
             OperationFailed, SequenceFailed: with ``.report``. Caught, the step stays as it is.
@@ -118,7 +120,7 @@ class Sequence(Operated, Generic[In, Out]):
             DefinitionError: when ``step`` is used twice.
             HistoryLimit: when unwinding needs what is left of the history.
         """
-        options = Options(step=step, retry=retry, force=force, key=key)
+        options = Options(step=step, retry=retry, force=force, key=key, hold=hold)
         if isinstance(definition, Operation):
             return await self._at.execute(definition, input, options)
         if isinstance(definition, type) and issubclass(definition, Sequence):
@@ -283,7 +285,7 @@ def _no_input(cls: AnySequence, count: int) -> RawValue | InvalidInput:
 
 
 async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
-    run = Run(cls.definition)
+    run = Run(cls.definition, control=self._asked)
     scope = self._scope = Scope(run, cls.definition, cls.policy)
     try:
         scope.input = typed = cls.input.load(start_json(raw, str(cls.definition)), f"{cls.definition}: input")

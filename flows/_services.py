@@ -21,6 +21,7 @@ from flows._calls import call_digest
 from flows._dispatcher import PLAN, RESOLVE, Resolved
 from flows._errors import InvalidPlan
 from flows._interceptor import wrong_count
+from flows._operated import CHECK
 from flows._plan import Plan
 from flows._plan_checks import complete
 from flows._reset import UNDONE_IN_ORIGIN
@@ -48,7 +49,7 @@ class Services:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.resolve, self.undone, self.find, self.read]
+        return [self.resolve, self.fits, self.undone, self.find, self.read]
 
     @activity.defn(name=RESOLVE)
     async def resolve(self, workflow_type: str, inputs: list[dict[str, Any]]) -> Resolved:
@@ -84,6 +85,16 @@ class Services:
         except OperationNotFound:
             return None
         return f"{found} is an operation, not a flow; start a flow that executes it"
+
+    @activity.defn(name=CHECK)
+    async def fits(self, operation: str, side: str, value: Any) -> str | None:
+        """Say why a value doesn't fit an operation's input or output; ``None`` when it does."""
+        try:
+            op: Op[Any, Any] = self._registry.retrieve(operation)
+            (op.input if side == "input" else op.output).load_value(value, f"{side} of {operation}")
+        except (InvalidInput, OperationNotFound) as error:
+            return error.message
+        return None
 
     @activity.defn(name=UNDONE_IN_ORIGIN)
     async def undone(self, workflow_id: str, run_id: str, origin: str) -> list[str]:

@@ -28,7 +28,8 @@ class Board:
     @property
     def state(self) -> str:
         """The run's state."""
-        return f"{self._state}, paused" if self._control.paused else self._state
+        held = sorted({hold.state for hold in self._control.holds.values()})
+        return ", ".join([self._state, *held, *(["paused"] if self._control.paused else [])])
 
     def set(self, step: str, state: str) -> None:
         """Show a step's state."""

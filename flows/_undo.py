@@ -16,6 +16,7 @@ from activities import Failure, Operation, Retry, Status
 from activities._json import Json
 from activities._settled import Settled, never_settled
 from activities._wire import StepHeader, Verdict
+from flows._holding import Action
 from flows._policy import Policy
 from flows._step import Call, Gate, settle
 
@@ -116,6 +117,10 @@ class Watcher(Protocol):
         """Take note that a step's undo ended, well or not."""
         ...
 
+    async def undo_parked(self, record: UndoRecord, why: str, policy: Policy) -> Action:
+        """Wait for an operator's decision on an undo that failed."""
+        ...
+
 
 class Unwinding:
     """Undoes what took effect: a step only after all that came after it, independent ones at once.
@@ -169,10 +174,24 @@ class Unwinding:
             _, step = heappop(self._ready)
             record = self._records.get(step)
             if record is not None and record.wanted(self._policy):
-                running[asyncio.create_task(undo_one(self._gate, self._watcher, record))] = step
+                running[asyncio.create_task(self._undo(record))] = step
             else:
                 self._pass(step)
         return bool(running)
+
+    async def _undo(self, record: UndoRecord) -> NotUndone | None:
+        """Undo a step; one whose undo failed may wait for an operator, and be tried again."""
+        while (left := await undo_one(self._gate, self._watcher, record)) is not None:
+            if self._policy.on_undo_failure != "park":
+                return left
+            action = await self._watcher.undo_parked(record, left.reason, self._policy)
+            if action is Action.SKIP:
+                record.undone = True
+                self._watcher.undo_ended(record)
+                return None
+            if action is not Action.RETRY:
+                return left
+        return None
 
     def _pass(self, step: str) -> None:
         for before in self._after[step]:

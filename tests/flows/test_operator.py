@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.client import WithStartWorkflowOperation, WorkflowExecutionStatus
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import WorkflowIDConflictPolicy
 
 from flows import Sequence
@@ -96,7 +103,7 @@ REFUSED = {
 
 
 async def test_refused_updates_leave_no_event(serve: Serve, operate: Run) -> None:
-    """Unknown approvals and malformed inputs are refused with what is wrong, and leave the history as it was."""
+    """Unknown approvals and malformed inputs are refused with what is wrong, and change no history."""
     async with serve(a, b, Gated) as client:
         operator = await operate(client, Gated, 1)
         await operator.shows("waiting for approval", "go-live")
@@ -145,18 +152,51 @@ async def test_pause_starts_no_step(serve: Serve, operate: Run, world: World, ca
     assert world.calls == [("a", 1), ("b", 2), ("c", 4)]
 
 
-async def test_an_update_before_the_first_task(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """A pause that is sent together with the start holds back the first step."""
+Handle = WorkflowHandle[Any, Any]
+
+
+async def start_with(
+    client: Client, update: str, type: str, queue: str
+) -> tuple[Handle, BaseException | None]:
+    """Start a flow together with an update, in one request; give the run, and why the update was refused."""
+    conflict = WorkflowIDConflictPolicy.FAIL
+    run = WithStartWorkflowOperation(type, 1, id=new_id(), task_queue=queue, id_conflict_policy=conflict)
+    try:
+        await client.execute_update_with_start_workflow(update, start_workflow_operation=run)
+        return await run.workflow_handle(), None
+    except WorkflowUpdateFailedError as error:
+        return await run.workflow_handle(), error.cause
+
+
+async def test_a_pause_sent_with_the_start(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """A pause that comes before the first task holds back the first step."""
     async with serve(a, b, c, Three, cache=cache) as client:
-        beginning = WithStartWorkflowOperation(
-            "three@1.0.0", 1, id=new_id(), task_queue=task_queue, id_conflict_policy=WorkflowIDConflictPolicy.FAIL
-        )
-        await client.execute_update_with_start_workflow("pause", start_workflow_operation=beginning)
-        handle = await beginning.workflow_handle()
+        handle, _ = await start_with(client, "pause", "three@1.0.0", task_queue)
         assert (await handle.query("status"))["state"] == "running, paused"
         assert world.calls == []
         await handle.execute_update("unpause")
         assert await handle.result() == 8
+
+
+async def test_a_stop_sent_with_the_start(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """A stop that comes before the first task: no step runs, and the run ends as stopped."""
+    async with serve(a, b, c, Three, cache=cache) as client:
+        handle, _ = await start_with(client, "stop", "three@1.0.0", task_queue)
+        kinds = [kind for kind, _ in causes(await failure_of(handle))]
+        assert kinds == ["RolledBack", "ExecutionStopped"]
+    assert world.calls == []
+
+
+async def test_a_run_that_isnt_resolved_yet_refuses_updates(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """Sent with a start by range, a pause is refused instead of lost; the run goes on."""
+    async with serve(a, b, c, Three) as client:
+        handle, refused = await start_with(client, "pause", "three@^1", task_queue)
+        assert (
+            getattr(refused, "message", "") == "which flow this is isn't resolved yet; ask again in a moment"
+        )
+        assert await client.get_workflow_handle(handle.id).result() == 8
 
 
 async def test_timers_go_on_while_paused(serve: Serve, operate: Run, world: World) -> None:
@@ -204,7 +244,7 @@ async def test_cancel_acts_while_paused(serve: Serve, operate: Run, world: World
 async def test_stop_unwinds_and_names_who_and_why(
     serve: Serve, operate: Run, world: World, cache: int
 ) -> None:
-    """Stop interrupts B, undoes B and A, and ends RolledBack by ExecutionStopped; a second stop changes nothing."""
+    """Stop interrupts B, undoes B and A, ends RolledBack by ExecutionStopped; a second stop does nothing."""
     for switch in ("hold-b", "hold-undo-a"):
         world.switch(switch)
     async with serve(a, b, c, Three, cache=cache) as client:
@@ -224,7 +264,7 @@ async def test_stop_unwinds_and_names_who_and_why(
 
 
 async def test_cancel_undoes_everything_once(serve: Serve, operate: Run, world: World, cache: int) -> None:
-    """`workflow cancel` ends CANCELED with all undone; a second while unwinding, and a third, change nothing."""
+    """`workflow cancel` ends CANCELED with all undone; a second and a third change nothing."""
     for switch in ("hold-b", "hold-undo-a"):
         world.switch(switch)
     async with serve(a, b, c, Three, cache=cache) as client:

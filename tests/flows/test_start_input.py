@@ -254,7 +254,7 @@ async def test_ranges_and_bare_ids_are_resolved(serve: Serve, world: World, begi
 
 
 async def test_the_dispatcher_keeps_input_and_memo(serve: Serve, begin: Begin) -> None:
-    """The run that goes on has the exact type, the input's bytes, and the memo; the first one ran no activity."""
+    """The run that goes on has the exact type, input bytes and memo; the first one ran no activity."""
     written = '{"name":"x",  "size":3, "n": 1.0}'
     async with serve(*EVERYTHING) as client:
         handle = await begin(client, "keeps@^1", "-i", written, "--memo", 'ticket="T-1"')

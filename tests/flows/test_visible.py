@@ -190,7 +190,7 @@ async def test_a_refused_run_answers_queries(
 
 
 async def test_a_memo_has_at_most_two_kilobytes(serve: Serve, operate: Run, world: World) -> None:
-    """Sixty steps that are not undone, with messages that JSON makes longer: 2 KB, and the failure names each."""
+    """Sixty steps that are not undone, messages that JSON makes longer: 2 KB, and the failure names each."""
     world.switch("fail-b")
     async with serve(verbose, b, Verbose) as client:
         operator = await operate(client, Verbose, 1)

@@ -125,7 +125,7 @@ class Process:
 
 @contextmanager
 def running(command: list[str], folder: Path, env: Mapping[str, str] = {}) -> Iterator[Process]:
-    """Run a process in a folder, free of this process's Temporal settings; whatever it started ends with it."""
+    """Run a process in a folder, free of our own Temporal settings; whatever it started ends with it."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TEMPORAL_")}
     clean |= {"TEMPORAL_CONFIG_FILE": str(folder / "temporal.toml"), "PYTHONUNBUFFERED": "1", **env}
     number = len(list(folder.glob("out-*")))

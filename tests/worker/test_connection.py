@@ -61,7 +61,7 @@ def elsewhere(dev_address: str) -> None:
 def test_the_worker_is_where_the_cli_is(
     served: Launch, folder: Path, dev_address: str, task_queue: str, case: str
 ) -> None:
-    """With the same environment, file and flags, the worker and `temporal` meet at one address and namespace."""
+    """With the same environment, file and flags, worker and `temporal` meet at one address and namespace."""
     for name in ("temporal.toml", "other.toml"):
         (folder / name).write_text(TOML.format(address=dev_address, nowhere=NOWHERE))
     env = {key: value.format(address=dev_address) for key, value in CASES[case][0].items()}

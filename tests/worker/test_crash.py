@@ -14,7 +14,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from flows import start
-from tests.support import World, causes, eventually, events_of, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 from tests.worker.crashing import Crash, CrashUnwinding
 from tests.worker.support import ROOT, Process, running
 
@@ -104,7 +104,7 @@ async def test_killed_between_operations(
 async def test_killed_while_unwinding(
     client: Client, crashing: Crashing, world: World, task_queue: str
 ) -> None:
-    """Killed in an undo, that undo is dispatched again with the step's key, then the rest: nothing is left."""
+    """Killed in an undo, it is dispatched again with the step's key, then the rest: nothing is left."""
     world.switch("hold-two.undo")
     worker = crashing()
     handle = await begin(client, task_queue, CrashUnwinding)
@@ -126,7 +126,7 @@ async def test_killed_while_unwinding(
 async def test_killed_again_and_again(
     client: Client, crashing: Crashing, world: World, task_queue: str
 ) -> None:
-    """Killed in each of two operations, and twice in the second, the run goes on; each effect is there once."""
+    """Killed in two operations, twice in the second, the run goes on; each effect is there once."""
     for step in ("one", "two"):
         world.switch(f"hold-{step}")
     handle = await begin(client, task_queue, Crash)

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from flows import start
-from tests.support import World, eventually, events_of, new_id
+from tests.support import World, events_of, eventually, new_id
 from tests.worker.conftest import Launch
 
 
@@ -54,7 +54,7 @@ async def test_a_running_operation_finishes(
 async def test_after_the_grace_time_it_is_handed_over(
     client: Client, served: Launch, world: World, task_queue: str, flow: str
 ) -> None:
-    """An operation that outlives the grace time is dispatched again, with the same key; nothing fails or unwinds."""
+    """An operation that outlives the grace time is dispatched again with its key; nothing fails."""
     worker = served("--grace", "0.5")
     handle = await begin(client, task_queue, world, f"{flow}@1.0.0")
     asked = time.monotonic()
@@ -84,7 +84,7 @@ async def test_a_second_signal_ends_at_once(
 
 
 async def test_an_idle_worker_ends_quietly(client: Client, served: Launch, task_queue: str) -> None:
-    """With a run open that waits, SIGTERM ends the worker with 0 within two seconds and without a traceback."""
+    """With a run open that waits, SIGTERM ends the worker with 0 in two seconds, without a traceback."""
     worker = served()
     handle = await start(client, "waiting@1.0.0", 3, id=new_id(), task_queue=task_queue)
     await eventually_waits(handle)

@@ -1,4 +1,4 @@
-"""An idempotency key belongs to a step of a run: through attempts, replays and resets, and to no other run."""
+"""An idempotency key belongs to a step of a run, through attempts, replays and resets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_attempts_and_replays_keep_the_key(
 
 
 async def test_a_reset_keeps_the_keys(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """Reset before its second and its third effect, and that run reset again: what runs again has its old key."""
+    """Reset before each effect in turn, each time the newest run: what runs again has its old key."""
     async with serve(*DEFINITIONS, cache=cache) as client:
         handle = await start(client, Crash, 1, id=new_id(), task_queue=task_queue)
         assert await handle.result() == 5

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence as Many
+from collections.abc import AsyncIterator
+from collections.abc import Sequence as Many
 from contextlib import asynccontextmanager
 from datetime import timedelta
 

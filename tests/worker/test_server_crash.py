@@ -40,7 +40,8 @@ class Server:
         """Start it, and wait until it answers."""
         command = [binary("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1"]
         command += ["--port", str(self.port), "--db-filename", str(self.file), "--log-level", "never"]
-        self.popen = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.popen = await asyncio.to_thread(subprocess.Popen, command, **quiet)
         for _ in range(300):
             with contextlib.suppress(RuntimeError, RPCError):
                 client = await Client.connect(self.address)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities import EmptyInput, InvalidInput, NotSerializable
 from flows import TASK_QUEUE, Sequence, start
 from tests.conftest import Serve
-from tests.support import World, new_id
+from tests.support import new_id
 
 with workflow.unsafe.imports_passed_through():
     from tests.sample import a, nothing
@@ -133,7 +133,7 @@ async def test_an_open_run_is_not_started_again(serve: Serve, task_queue: str) -
         with pytest.raises(WorkflowAlreadyStartedError):
             await start(client, Asks, 2, id=id, task_queue=task_queue)
         await first.execute_update("stop")
-        with pytest.raises(Exception):
+        with pytest.raises(WorkflowFailureError):
             await first.result()
         second = await start(client, Asks, 3, id=id, task_queue=task_queue)
         assert second.result_run_id != first.result_run_id

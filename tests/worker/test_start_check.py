@@ -57,7 +57,7 @@ def refusal(launch: Launch, *args: str, **options: object) -> str:
 
 
 def test_each_gap_is_named_in_one_message(launch: Launch, folder: Path) -> None:
-    """A clash, missing globals (also of an undo, an attribute, a nested function), an operation that isn't public."""
+    """A clash, missing globals (also of undos, attributes), an operation that isn't public."""
     (folder / "gaps.py").write_text(GAPS)
     (folder / "hidden.py").write_text(HIDDEN)
     assert refusal(launch, modules=("things", "gaps")).splitlines() == [

@@ -1,4 +1,4 @@
-"""Workers as versions of a deployment: sequences stay on their version, the dispatcher and new runs move on."""
+"""Workers as versions of a deployment: sequences stay on theirs, the dispatcher and new runs move on."""
 
 from __future__ import annotations
 

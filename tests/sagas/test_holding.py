@@ -1,0 +1,361 @@
+"""Held steps and parked undos wait for an operator; the pivot and the deadline decide what waits."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
+
+from activities import EmptyInput, Retry
+from flows import Dag, InvalidPlan, Policy, Sequence, Step, saga, start
+from tests.conftest import Serve
+from tests.sagas.operations import Given, Made, work
+from tests.sagas.test_running import undone
+from tests.support import World, causes, failure_of, new_id
+
+RETRIED = Retry(max_attempts=2, initial=timedelta(milliseconds=10))
+
+
+def chain(dag: Dag) -> Step[Made]:
+    """a, b with a's id, c with b's."""
+    a = dag.append("a", work, {"number": 1})
+    b = dag.append("b", work, {"number": a.ref("id")})
+    return dag.append("c", work, {"number": b.ref("id")})
+
+
+@saga(id="holding", version="1.0.0", policy=Policy(on_failure="hold"))
+def holding(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A line that is held when a step fails."""
+    return chain(dag)
+
+
+@saga(id="holding-shortly", version="1.0.0", policy=Policy(on_failure="hold", hold_timeout=timedelta(hours=1)))
+def holding_shortly(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """Held for an hour, then unwound."""
+    return chain(dag)
+
+
+@saga(
+    id="holding-then-keeping",
+    version="1.0.0",
+    policy=Policy(on_failure="hold", hold_timeout=timedelta(hours=1), then="keep"),
+)
+def holding_then_keeping(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """Held for an hour, then kept."""
+    return chain(dag)
+
+
+@saga(id="parking", version="1.0.0", policy=Policy(on_undo_failure="park"))
+def parking(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A line whose failed undos are parked."""
+    return chain(dag)
+
+
+@saga(id="pivoting", version="1.0.0")
+def pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """a, the pivot b, then c."""
+    dag.append("a", work, {})
+    dag.append("b", work, {}, pivot=True)
+    return dag.append("c", work, {}, retry=RETRIED)
+
+
+@saga(id="hurried", version="1.0.0", policy=Policy(deadline=timedelta(seconds=1)))
+def hurried(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A line with a deadline."""
+    return chain(dag)
+
+
+@saga(id="hurried-holding", version="1.0.0", policy=Policy(deadline=timedelta(seconds=2), on_failure="hold"))
+def hurried_holding(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A line with a deadline that is held when a step fails."""
+    return chain(dag)
+
+
+@saga(id="hurried-pivoting", version="1.0.0", policy=Policy(deadline=timedelta(seconds=1)))
+def hurried_pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A pivot at once, then c, with a deadline."""
+    dag.append("b", work, {}, pivot=True)
+    dag.append("c", work, {}, retry=RETRIED)
+    return dag.append("d", work, {}, retry=RETRIED)
+
+
+class HoldingSequence(Sequence[int, int], id="holding-sequence", version="1.0.0", policy=Policy(on_failure="hold")):
+    """Two steps, held when one fails; the second isn't to be held."""
+
+    async def run(self, input: int) -> int:
+        first = await self.execute(work, Given(number=input), step="a")
+        second = await self.execute(work, Given(number=first.output.id), step="b", hold=False)
+        return second.output.id
+
+
+FLOWS = (
+    holding, holding_shortly, holding_then_keeping, parking, pivoting, hurried, hurried_holding, hurried_pivoting,
+    HoldingSequence,
+)  # fmt: skip
+
+
+async def begin(client: Client, flow: Any, task_queue: str, input: Any = EmptyInput()) -> WorkflowHandle[Any, Any]:
+    """Start a flow."""
+    return await start(client, flow, input, id=new_id(), task_queue=task_queue)
+
+
+async def shows(handle: WorkflowHandle[Any, Any], step: str, state: str) -> None:
+    """Wait until a step shows a state."""
+    for _ in range(1000):
+        if (await handle.query("status"))["steps"].get(step) == state:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(await handle.query("status"))
+
+
+async def memo(handle: WorkflowHandle[Any, Any]) -> Any:
+    """Give what the run's memo says, which needs no worker."""
+    return (await (await handle.describe()).memo()).get("counterstep")
+
+
+async def test_a_held_step_is_retried_with_its_key(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """b fails and is held, nothing is undone; repaired and retried, the run completes."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS, cache=cache) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        assert (await handle.query("status"))["state"] == "running, held"
+        assert await memo(handle) == {
+            "state": "held",
+            "reason": "b: step b (work@1.0.0) failed after 1 attempt: RuntimeError: b down",
+        }
+        world.switch("fail-b", on=False)
+        await handle.execute_update("retry", {"step": "b", "by": "ann", "reason": "repaired"})
+        assert await handle.result() == Made(id=1, name="c")
+        assert await memo(handle) == {"state": "running", "reason": "b: retry by ann: repaired"}
+    assert world.calls == ["a", "b", "b", "c"]
+
+
+async def test_a_held_step_is_skipped_with_an_output(serve: Serve, world: World, task_queue: str) -> None:
+    """b is skipped with an output of the operator's: c gets it; a value that doesn't fit is refused, and b stays held."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("skip", {"step": "b", "output": {"id": "x"}})
+        assert str(refused.value.cause).startswith("InvalidInput: b: output of work@1.0.0 doesn't fit Made: id: Input should be")
+        await handle.execute_update("skip", {"step": "b", "output": {"id": 41, "name": "by hand"}})
+        assert await handle.result() == Made(id=41, name="c")
+        assert (await handle.query("status"))["steps"]["b"] == "skipped"
+
+
+async def test_a_skipped_unknown_step_is_undone_all_the_same(serve: Serve, world: World, task_queue: str) -> None:
+    """b's outcome is unknown, b is skipped, c is unwound later: b is undone, since its outcome stays what it was."""
+    world.switch("hang-b")
+    world.switch("fail-c")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        await handle.execute_update("skip", {"step": "b", "output": {"id": 1, "name": "b"}})
+        await shows(handle, "c", "held")
+        await handle.execute_update("unwind", {"step": "c"})
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    assert undone(world) == ["b", "a"]
+
+
+async def test_a_held_step_is_edited(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """b runs again with another input; an unknown effect is undone before that."""
+    world.switch("hang-b")
+    async with serve(work, *FLOWS, cache=cache) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        world.switch("hang-b", on=False)
+        await handle.execute_update("edit", {"step": "b", "input": {"number": 9}})
+        assert await handle.result() == Made(id=9, name="c")
+    assert world.calls == ["a", "b", ("undo b", "unknown"), "undone b", "b", "c"]
+
+
+async def test_unwind_ends_a_hold(serve: Serve, world: World, task_queue: str) -> None:
+    """The operator gives up: the run unwinds, its cause is the step's failure."""
+    world.switch("fail-c")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "c", "held")
+        await handle.execute_update("unwind", {"step": "c", "by": "ann"})
+        assert causes(await failure_of(handle))[-1] == ("RuntimeError", "c down")
+    assert undone(world) == ["b", "a"]
+
+
+async def test_a_step_that_is_not_waiting_is_refused(serve: Serve, world: World, task_queue: str) -> None:
+    """G37: a decision on another step is refused, naming what waits; malformed ones are refused too."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("retry", {"step": "x"})
+        assert "step 'x' isn't waiting; waiting now: b (held)" in str(refused.value.cause)
+        await handle.execute_update("unwind", {"step": "b"})
+        await failure_of(handle)
+
+
+async def test_cancel_ends_a_hold(serve: Serve, world: World, task_queue: str) -> None:
+    """Cancelled while held: it unwinds at once."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        await handle.cancel()
+        await failure_of(handle)
+        assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert undone(world) == ["a"]
+
+
+@pytest.mark.parametrize(("flow", "end", "calls"), [(holding_shortly, "RolledBack", ["a"]), (holding_then_keeping, "Kept", [])])
+async def test_a_hold_ends_by_itself(
+    skipping: Serve, world: World, task_queue: str, flow: Any, end: str, calls: list[str]
+) -> None:
+    """After its hold_timeout the run unwinds, or keeps, as `then` says."""
+    world.switch("fail-b")
+    async with skipping(work, *FLOWS) as client:
+        handle = await begin(client, flow, task_queue)
+        assert causes(await failure_of(handle, 60))[0][0] == end
+    assert undone(world) == calls
+
+
+async def test_a_parked_undo_is_retried(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """Issue point 4: b's undo fails and is parked, a's waits behind it; repaired and retried, the run is rolled back."""
+    world.switch("fail-c")
+    world.switch("fail-undo-b")
+    async with serve(work, *FLOWS, cache=cache) as client:
+        handle = await begin(client, parking, task_queue)
+        await shows(handle, "b", "parked")
+        assert undone(world) == []
+        world.switch("fail-undo-b", on=False)
+        await handle.execute_update("retry", {"step": "b"})
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    assert undone(world) == ["b", "a"]
+
+
+async def test_a_parked_undo_may_be_given_up(serve: Serve, world: World, task_queue: str) -> None:
+    """Unwind ends the parking: b counts as not undone, a is undone, the run is stuck."""
+    world.switch("fail-c")
+    world.switch("fail-undo-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, parking, task_queue)
+        await shows(handle, "b", "parked")
+        await handle.execute_update("unwind", {"step": "b"})
+        found = causes(await failure_of(handle))
+    assert found[0][1].split("\n")[1:] == ["not undone: b (work@1.0.0): RuntimeError: undo of b down"]
+    assert undone(world) == ["a"]
+
+
+async def test_a_failure_before_the_pivot_unwinds(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 14: a fails before the pivot: rolled back."""
+    world.switch("fail-a")
+    async with serve(work, *FLOWS) as client:
+        assert causes(await failure_of(await begin(client, pivoting, task_queue)))[0][0] == "RolledBack"
+
+
+async def test_a_failure_after_the_pivot_holds(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 14: c fails after the pivot: held, unwind is refused, retry completes."""
+    world.switch("fail-c")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, pivoting, task_queue)
+        await shows(handle, "c", "held")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("unwind", {"step": "c"})
+        assert "comes after the pivot, from which there is no way back" in str(refused.value.cause)
+        world.switch("fail-c", on=False)
+        await handle.execute_update("retry", {"step": "c"})
+        assert (await handle.result()).name == "c"
+    assert undone(world) == []
+
+
+@pytest.mark.parametrize("how", ["cancel", "stop"])
+async def test_ending_a_run_after_the_pivot_keeps_everything(
+    serve: Serve, world: World, task_queue: str, how: str
+) -> None:
+    """Issue point 14: cancel and stop after the pivot: nothing is undone, the open steps are named."""
+    world.switch("hold-c")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, pivoting, task_queue)
+        await world.until("c")
+        await (handle.cancel() if how == "cancel" else handle.execute_update("stop", {"by": "ann"}))
+        found = causes(await failure_of(handle))
+        told = await memo(handle)
+    assert undone(world) == []
+    if how == "cancel":
+        assert told == {"state": "cancelled", "reason": "kept, since the pivot was passed; open: c"}
+    else:
+        assert found == [
+            ("Kept", "pivoting@1.0.0 failed, and what it did is kept: pivoting@1.0.0 was stopped by ann; open steps: c"),
+            ("ExecutionStopped", "pivoting@1.0.0 was stopped by ann"),
+        ]
+
+
+async def test_the_deadline_unwinds(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """Issue point 14: b runs longer than the deadline: it is cancelled, unknown, undone; also while paused."""
+    world.switch("hold-b")
+    async with serve(work, *FLOWS, cache=cache) as client:
+        handle = await begin(client, hurried, task_queue)
+        await world.until("b")
+        await handle.execute_update("pause")
+        found = causes(await failure_of(handle))
+    assert found == [
+        ("RolledBack", "hurried@1.0.0 rolled back: DeadlineExceeded: hurried@1.0.0 didn't end within 0:00:01"),
+        ("DeadlineExceeded", "hurried@1.0.0 didn't end within 0:00:01"),
+    ]
+    assert undone(world) == ["b", "a"]
+
+
+async def test_the_deadline_ends_a_hold(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 14: held before the pivot when the deadline passes: it unwinds."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, hurried_holding, task_queue)
+        assert causes(await failure_of(handle))[1][0] == "DeadlineExceeded"
+    assert undone(world) == ["a"]
+
+
+async def test_the_deadline_after_the_pivot_holds(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 14: after the pivot the deadline holds the run: c ends, d waits until an operator lets it go on."""
+    world.switch("hold-c")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, hurried_pivoting, task_queue)
+        await shows(handle, "deadline", "held")
+        world.switch("go-c")
+        await shows(handle, "c", "done")
+        assert "d" not in world.calls
+        await handle.execute_update("retry", {"step": "deadline"})
+        assert (await handle.result()).name == "d"
+
+
+async def test_sequences_are_held_too(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """A sequence's step is held before its failure reaches the body; hold=False isn't."""
+    world.switch("fail-a")
+    world.switch("fail-b")
+    async with serve(work, *FLOWS, cache=cache) as client:
+        handle = await begin(client, HoldingSequence, task_queue, 3)
+        await shows(handle, "a", "held")
+        world.switch("fail-a", on=False)
+        await handle.execute_update("edit", {"step": "a", "input": {"number": 5}})
+        found = causes(await failure_of(handle))
+    assert found[-1] == ("RuntimeError", "b down")
+    assert undone(world) == ["a"]
+
+
+def test_the_pivot_is_checked() -> None:
+    """A second pivot, and steps after a pivot without retry, are mistakes of the plan."""
+
+    @saga(id="two-pivots", version="1.0.0")
+    def two_pivots(dag: Dag, params: EmptyInput) -> None:
+        dag.append("a", work, {}, pivot=True)
+        dag.append("b", work, {}, pivot=True, retry=RETRIED)
+        dag.append("c", work, {})
+
+    with pytest.raises(InvalidPlan) as refused:
+        two_pivots.plan(EmptyInput())
+    assert refused.value.message.split("\n")[1:] == [
+        "b: pivot: a is one already; a plan has one at most",
+        "c: retry: it comes after the pivot a, so it needs retry=",
+    ]
