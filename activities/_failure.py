@@ -17,7 +17,9 @@ TRACE_LIMIT = 31 * 1024
 FRAME_LIMIT = 100
 CAUSE_LIMIT = 20
 LOC_LIMIT = 200
-_PYDANTIC_WORDS = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
+FROM_PYDANTIC = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
+"""Kinds of errors in which pydantic speaks, and no validator of a user's."""
+
 
 
 class Failure(BaseModel):
@@ -53,6 +55,12 @@ class Failure(BaseModel):
         assert failure is not None
         return failure
 
+    def as_error(self) -> ApplicationError:
+        """Give it back as an exception, with its causes."""
+        error = ApplicationError(self.message, type=self.type)
+        error.__cause__ = self.cause.as_error() if self.cause else None
+        return error
+
 
 def type_of(error: BaseException) -> str:
     """Name an exception as the wire does."""
@@ -74,16 +82,16 @@ def describe(error: ValidationError, limit: int = 10) -> str:
     """Say which fields don't fit and why, holding no value: ``a.b: Field required; ...``."""
     rows = error.errors(include_url=False, include_context=False)
     lines = [
-        f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {_reason(row)}" for row in rows[:limit]
+        f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {reason_of(row)}" for row in rows[:limit]
     ]
     more = [f"and {len(rows) - limit} more"] if len(rows) > limit else []
     return cut("; ".join(lines + more))
 
 
-def _reason(row: Mapping[str, Any]) -> str:
+def reason_of(row: Mapping[str, Any]) -> str:
     """Give pydantic's words; those of a validator only where they don't repeat the input."""
     words: str = row["msg"]
-    if row["type"] in _PYDANTIC_WORDS or not _repeats(words, row["input"]):
+    if row["type"] in FROM_PYDANTIC or not _repeats(words, row["input"]):
         return words
     return f"{row['type']}, refused in words that hold the value"
 

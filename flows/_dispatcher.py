@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import PAYLOAD_LIMIT, Json
 from activities._schema import Schema
+from flows._carry import KEY, Carried, error_of
 from flows._errors import InvalidPlan
 from flows._flow import Flow
 from flows._interpreter import Interpreter
@@ -31,6 +32,7 @@ from flows._start_input import start_json
 PLAN_LIMIT = PAYLOAD_LIMIT
 PACKED_FROM = 256 * 1024
 PACKED = "zlib:"
+CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
 
 RESOLVE = "counterstep-resolve"
@@ -94,6 +96,10 @@ class Dispatching(Operated):
 
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()
+        carried = _carried(args)
+        if carried is not None:
+            carried.control(self._asked)
+            return await self._interpret(carried.plan, guard, carried)
         try:
             resolved = await self._resolve(args)
         except ApplicationError:
@@ -101,10 +107,17 @@ class Dispatching(Operated):
             raise
         if resolved.flow is not None:
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
-        self._plan, self._resolving = (plan := resolved.unpacked()), False
+        return await self._interpret(resolved.unpacked(), guard)
+
+    async def _interpret(self, plan: Plan, guard: ResetGuard, carried: Carried | None = None) -> Json:
+        self._plan, self._resolving = plan, False
         definition = Definition(plan.id, plan.version, plan.description)
         self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.policy)
-        return await Flow(scope, _ANY).main(Interpreter(scope, plan).run)
+        interpreter = Interpreter(scope, plan, carried)
+        flow = Flow(scope, _ANY, interpreter.carry)
+        if carried is not None and carried.phase == "unwinding":
+            return await flow.unwind_on(error_of(carried.cause))
+        return await flow.main(interpreter.run)
 
     async def _resolve(self, args: Sequence[RawValue]) -> Resolved:
         found: Resolved = await workflow.execute_local_activity(
@@ -115,6 +128,14 @@ class Dispatching(Operated):
             summary="which flow, which plan?",
         )
         return found
+
+
+def _carried(args: Sequence[RawValue]) -> Carried | None:
+    """Read what the run before this one handed on, if it did."""
+    if len(args) != 1 or args[0].payload.metadata.get("encoding") != b"json/plain":
+        return None
+    data = args[0].payload.data
+    return Carried.unpack(pydantic_core.from_json(data)) if data.startswith(CARRIED) else None
 
 
 def _readable(raw: RawValue) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -14,21 +15,28 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Resul
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
-from flows._errors import DeadlineExceeded, ExecutionStopped, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._errors import DeadlineExceeded, ExecutionStopped, HistoryLimit, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._full import Full
 from flows._holding import DEADLINE, Action, Hold
+from flows._run import Run
 from flows._scope import Scope
 from flows._status import leave_memo
 from flows._step import wait_for
 from flows._undo import NotUndone, Unwinding, undo_one
 
+CANCEL = "counterstep-cancel"
+"""Local activity that cancels a run."""
+
 Body = Callable[[], Awaitable[Any]]
+Carry = Callable[["BaseException | None", Run], Json]
 
 
 class Flow:
     """The run's own flow, from its first task to its end."""
 
-    def __init__(self, scope: Scope, output: Schema[Any]) -> None:
-        """Take the run's own scope, and the type of its result."""
+    def __init__(self, scope: Scope, output: Schema[Any], carry: Carry | None = None) -> None:
+        """Take the run's own scope, the type of its result, and what goes on as new where the flow can."""
+        self._carry = carry
         self.scope = scope
         self.run = scope.run
         self.output = output
@@ -53,6 +61,8 @@ class Flow:
                 control.cancel()
         control.body = None
         deadline.cancel()
+        if not task.cancelled() and isinstance(task.exception(), Full):
+            return await self._continue(None)
         await self._check_reset()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if isinstance(error, workflow.ContinueAsNewError):
@@ -96,10 +106,13 @@ class Flow:
             raise error  # a bug: Temporal retries the task until fixed code arrives
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
         unwinding = not self.run.pivoted and (self.run.control.ending or not self._keeps)
-        if unwinding:
-            await self._unwind()
+        if unwinding and not await self._unwind():
+            return await self._continue(cause)
         await self._check_reset()
-        raise self._end(cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding)
+        end = self._end(cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding)
+        if isinstance(end, asyncio.CancelledError):
+            await _cancelled_here()
+        raise end
 
     def _asked(self) -> CounterstepError | None:
         """Give the cause of an end that somebody, or the clock, asked for."""
@@ -121,7 +134,7 @@ class Flow:
         policy, run = self.scope.policy, self.run
         if policy.deadline is None:
             return
-        left = policy.deadline - (workflow.now() - run.info.workflow_start_time)
+        left = policy.deadline - (workflow.now() - run.began)
         await workflow.sleep(max(left, timedelta(0)), summary="deadline")
         if not run.pivoted:
             run.control.expire()
@@ -130,12 +143,38 @@ class Flow:
         if hold.action is Action.EXPIRED:
             run.control.expire()
 
-    async def _unwind(self) -> None:
-        """Undo in a task of its own, which no cancel reaches."""
+    async def _continue(self, cause: BaseException | None) -> Json:
+        """Go on as new: forward, or with unwinding and its cause.
+
+        What is too large to be carried ends the run while its history has room for the undos.
+        """
+        assert self._carry is not None
+        await self._check_reset()
+        try:
+            carried = self._carry(cause, self.run)
+        except HistoryLimit as error:
+            self._carry = None
+            return await self._fail(cause or error)
+        workflow.continue_as_new(args=[carried])
+
+    async def unwind_on(self, error: BaseException | None) -> Json:
+        """Go on with unwinding that began in an earlier run.
+
+        Raises:
+            RolledBack, Stuck, asyncio.CancelledError: the run's end.
+        """
+        return await self._fail(error or asyncio.CancelledError())
+
+    async def _unwind(self) -> bool:
+        """Undo in a task of its own, which no cancel reaches; say whether it came to its end."""
         self.run.board.move("unwinding")
-        task = asyncio.create_task(unwind_scope(self.scope))
+        self.run.unwinding = True
+        task = asyncio.create_task(unwind_scope(self.scope, may_continue=self._carry is not None))
         await wait_for([task])
+        if isinstance(task.exception(), Full):
+            return False
         task.result()
+        return True
 
     def _end(self, cause: BaseException | None, *, cancelled: bool, unwound: bool) -> BaseException:
         """Say how the run ends; what was asked while it unwound changes nothing."""
@@ -171,14 +210,36 @@ class Flow:
         return [left.step for left in self.run.not_undone]
 
 
-async def unwind_scope(scope: Scope) -> None:
+async def _cancelled_here() -> None:
+    """Have this run cancelled too, if it was the run before it that was: only then does Temporal show it so."""
+    if workflow.cancellation_reason() is not None:
+        return
+    info = workflow.info()
+    asked = asyncio.create_task(
+        workflow.execute_local_activity(
+            CANCEL, args=[info.workflow_id, info.run_id], start_to_close_timeout=timedelta(seconds=30)
+        )
+    )
+    await wait_for([asked])
+    asked.result()
+    with contextlib.suppress(asyncio.CancelledError):
+        await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
+
+
+async def unwind_scope(scope: Scope, *, may_continue: bool = False) -> None:
     """Undo what a scope did; what couldn't be undone is kept in mind by the run."""
     run = scope.run
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
     for record in records:
         if record.wanted(scope.policy):
             run.board.set(record.step, "to be undone")
-    run.not_undone += await Unwinding(run.gate, run, records, scope.came_after(records), scope.policy).run()
+    after = scope.came_after(records)
+    unwinding = Unwinding(run.gate, run, records, after, scope.policy, may_continue=may_continue)
+    try:
+        run.not_undone += await unwinding.run()
+    except Full:
+        run.not_undone += unwinding.left
+        raise
     scope.records = []
 
 

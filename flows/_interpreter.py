@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -11,31 +12,49 @@ from temporalio import workflow
 
 from activities import Definition, InvalidInput
 from activities._json import Json
+from flows._carry import Carried, restore, take_along
 from flows._executing import Spec, bounded
+from flows._full import Full, full
 from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._run import Run
 from flows._scope import Scope
 from flows._step import wait_for
 from flows._template import fill
+
+TIMED = (WaitStep, ApprovalStep)
+"""Steps that may go on in the next run."""
 
 
 class Interpreter:
     """Runs a plan's steps, as parallel as it allows, ready ones in plan order."""
 
-    def __init__(self, scope: Scope, plan: Plan) -> None:
-        """Take the run's scope and the plan."""
+    def __init__(self, scope: Scope, plan: Plan, carried: Carried | None = None) -> None:
+        """Take the run's scope, the plan, and what an earlier run carried here."""
         self._scope, self._run, self._plan = scope, scope.run, plan
         self._steps = {step.name: step for step in plan.steps}
         self._places = {step.name: index for index, step in enumerate(plan.steps)}
-        self._outputs: dict[str, Json] = {}
         self._failures: list[BaseException] = []
+        self._began: dict[str, datetime] = {}
+        self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
+        self._ended_well = dict.fromkeys(carried.ended if carried else ())
+        self._outputs: dict[str, Json] = {s.name: s.value for s in plan.steps if isinstance(s, ConstantStep)}
         self._followers: dict[str, list[str]] = {name: [] for name in self._steps}
-        self._waiting = {step.name: len(step.after) for step in plan.steps}
-        for step in plan.steps:
-            for before in step.after:
-                self._followers[before].append(step.name)
+        self._waiting = dict.fromkeys(self._steps, 0)
+        self._link()
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
+        self._ready = [place for place in self._ready if plan.steps[place].name not in self._ended_well]
         heapify(self._ready)
         scope.graph = {step.name: step.after for step in plan.steps}
+        if carried is not None:
+            scope.records += restore(carried, self._run)
+            self._outputs |= carried.outputs
+            self._outputs |= {r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output}
+
+    def _link(self) -> None:
+        for step in self._plan.steps:
+            for before in step.after:
+                self._followers[before].append(step.name)
+                self._waiting[step.name] += before not in self._ended_well
 
     async def run(self) -> Json:
         """Run the plan.
@@ -45,6 +64,7 @@ class Interpreter:
 
         Raises:
             OperationFailed: the first failure in history order, once the steps in flight have settled.
+            Full: when the history is, and nothing but timers is in flight; :meth:`carry` gives what goes along.
         """
         running: dict[asyncio.Task[None], str] = {}
         try:
@@ -55,7 +75,7 @@ class Interpreter:
                 if self._failures and self._plan.policy.settle == "cancel":
                     for task in running:
                         task.cancel()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Full):
             for task in running:
                 task.cancel()
             await wait_for(running)
@@ -64,13 +84,56 @@ class Interpreter:
             raise self._failures[0]
         return self._output(self._plan.result) if self._plan.result else None
 
+    def carry(self, cause: BaseException | None, run: Run) -> Json:
+        """Give what the next run needs.
+
+        Raises:
+            HistoryLimit: when it is larger than what one run may hand to the next.
+        """
+        kept = {record.step for record in self._scope.records}
+        carried = take_along(self._plan, run, self._scope.records, cause)
+        outputs = {k: v for k, v in self._outputs.items() if k not in kept and not isinstance(self._steps[k], ConstantStep)}
+        steps = [self._steps[name] for name in self._began]
+        return carried.model_copy(
+            update={
+                "ended": tuple(self._ended_well),
+                "outputs": outputs,
+                "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
+                "approvals": {s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)},
+            }
+        ).pack()
+
+    def _left(self, name: str, total: timedelta | None) -> float | None:
+        """Give the seconds that are left of a timer that was begun."""
+        seconds = self._whole(name, total)
+        return None if seconds is None else max(seconds - (workflow.now() - self._began[name]).total_seconds(), 0.001)
+
+    def _whole(self, name: str, total: timedelta | None) -> float | None:
+        """Give the seconds of a timer, or those that an earlier run left of it."""
+        if name in self._timers:
+            return self._timers[name]
+        return None if total is None else total.total_seconds()
+
     async def _something(self, running: dict[asyncio.Task[None], str]) -> bool:
-        """Start what may start, and say whether anything runs; a run that is held waits."""
-        while not self._start(running):
-            if not (self._ready and self._run.control.holds and not self._failures):
-                return False
+        """Start what may start, and say whether anything runs; a run that is held waits.
+
+        Raises:
+            Full: when the run should go on as new, and can.
+        """
+        while True:
+            runs = self._start(running)
+            if self._full and all(isinstance(self._steps[name], TIMED) for name in running.values()) and self._more(running):
+                raise Full
+            if runs or not (self._ready and self._run.control.holds and not self._failures):
+                return runs
             await workflow.wait_condition(lambda: not self._run.control.holds)
-        return True
+
+    def _more(self, running: dict[asyncio.Task[None], str]) -> bool:
+        return bool(self._ready or running)
+
+    @property
+    def _full(self) -> bool:
+        return full() and not self._failures and not self._run.control.holds
 
     def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
         """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
@@ -86,7 +149,7 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failures or self._run.control.holds)
+        return bool(self._failures or self._run.control.holds or full())
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Note failures in the order in which history tells of them."""
@@ -106,8 +169,6 @@ class Interpreter:
             return self._wait(step)
         if isinstance(step, ApprovalStep):
             return self._approval(step)
-        if isinstance(step, ConstantStep):
-            self._outputs[step.name] = step.value
         return None
 
     async def _operation(self, step: OperationStep) -> None:
@@ -116,7 +177,6 @@ class Interpreter:
 
     def _spec(self, step: OperationStep) -> Spec:
         assert step.timeout is not None and step.retry is not None, "a plan that runs is complete"
-        self._run.room()
         definition = Definition.parse(step.operation)
         try:
             data = fill(step.input, self._output)
@@ -140,7 +200,7 @@ class Interpreter:
         board = self._run.board
         board.set(step.name, "waiting")
         try:
-            await workflow.sleep(step.duration, summary=step.name)
+            await workflow.sleep(self._seconds(step.name, step.duration) or 0, summary=step.name)
         except BaseException:
             board.set(step.name, "interrupted")
             raise
@@ -150,12 +210,18 @@ class Interpreter:
         board = self._run.board
         board.set(step.name, "waiting for approval")
         try:
-            decision = await self._run.control.approval(step.name, step.timeout)
+            seconds = self._seconds(step.name, step.timeout)
+            decision = await self._run.control.approval(step.name, None if seconds is None else timedelta(seconds=seconds))
         except BaseException:
             board.set(step.name, "not approved")
             raise
         self._outputs[step.name] = decision.model_dump(mode="json", exclude_none=True)
         board.set(step.name, "approved")
+
+    def _seconds(self, name: str, total: timedelta | None) -> float | None:
+        """Begin a timer, with what is left of it, and give its seconds."""
+        self._began[name] = workflow.now()
+        return self._whole(name, total)
 
     def _output(self, name: str) -> Json:
         """Give a step's output; a subsaga's is that of the step it names."""
@@ -169,6 +235,8 @@ class Interpreter:
             self._done(name)
 
     def _done(self, name: str) -> None:
+        self._ended_well[name] = None
+        self._began.pop(name, None)
         for follower in self._followers[name]:
             self._waiting[follower] -= 1
             if self._waiting[follower] == 0:

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
-from activities import InvalidInput, Status
+from activities import Failure, InvalidInput, Status
 from activities._failure import describe
 from activities._json import Json
 from activities._settled import Settled
@@ -20,6 +20,8 @@ from flows._undo import UndoRecord, UndoSpec
 FIND = "counterstep-find-run"
 READ = "counterstep-read-run"
 CLAIM = "counterstep-claim"
+UNDOING = "counterstep-undo"
+"""The workflow type behind the claim of an ``undo``: it does the work."""
 _TIMEOUT = timedelta(minutes=5)
 
 
@@ -36,14 +38,33 @@ class RunRef(BaseModel):
     workflow_id: str
     run_id: str | None = None
 
+    @classmethod
+    def of(cls, value: Any, who: str) -> RunRef:
+        """Read what names a run: a workflow id, or ``{"workflow_id", "run_id"}``.
+
+        Raises:
+            InvalidInput: when it is something else.
+        """
+        try:
+            return cls.model_validate({"workflow_id": value} if isinstance(value, str) else value)
+        except ValidationError as error:
+            raise InvalidInput(f"{who} must be a workflow id, or its workflow_id and run_id: {describe(error)}") from None
+
 
 class Owner(BaseModel):
-    """Who took a run's undoing over."""
+    """Who took a run's undoing over.
+
+    Attributes:
+        workflow_id: of the owner.
+        origin: of the owner.
+        undoes: whether it undoes the run, instead of going on from it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     workflow_id: str
     origin: str
+    undoes: bool = False
 
 
 class Found(BaseModel):
@@ -77,6 +98,7 @@ class Taken(BaseModel):
         header: that makes its idempotency key.
         timestamp: ISO time of its end.
         undo: how it is undone, if it can be.
+        error: its failure, if it has one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -94,6 +116,7 @@ class Taken(BaseModel):
     header: StepHeader
     timestamp: str | None = None
     undo: UndoSpec | None = None
+    error: Failure | None = None
 
     @property
     def answers(self) -> bool:
@@ -104,7 +127,9 @@ class Taken(BaseModel):
         """Give what this run needs to undo it."""
         if self.undo is None:
             return None
-        settled = Settled(self.status, Verdict.from_json(self.verdict), self.output, skipped=self.skipped)
+        error = self.error and self.error.as_error()
+        verdict = Verdict.from_json(self.verdict)
+        settled = Settled(self.status, verdict, self.output, error=error, skipped=self.skipped)
         header = self.header.model_copy(update={"run": workflow.info().run_id})
         return UndoRecord(order, self.step, self.definition, self.undo, self.input, header, settled)
 
@@ -124,10 +149,7 @@ def wanted() -> RunRef | None:
         InvalidInput: when it is something else.
     """
     value: Any = workflow.memo_value("resume_from", default=None)
-    try:
-        return None if value is None else RunRef.model_validate({"workflow_id": value} if isinstance(value, str) else value)
-    except ValidationError as error:
-        raise InvalidInput(f"memo resume_from must be a workflow id, or its workflow_id and run_id: {describe(error)}") from None
+    return None if value is None else RunRef.of(value, "memo resume_from")
 
 
 async def take_over(ref: RunRef) -> TakenOver:
@@ -138,7 +160,7 @@ async def take_over(ref: RunRef) -> TakenOver:
     """
     info = workflow.info()
     me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)
-    found: Found = await _ask(FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run")
+    found: Found = await ask(FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run")
     try:
         await workflow.execute_child_workflow(
             CLAIM,
@@ -150,11 +172,16 @@ async def take_over(ref: RunRef) -> TakenOver:
         )
     except (WorkflowAlreadyStartedError, ChildWorkflowError):
         pass  # reading it says whose claim it is, if it is anybody's
-    left: TakenOver = await _ask(READ, found, me, result_type=TakenOver, summary="read the earlier run")
+    left: TakenOver = await ask(READ, found, me, result_type=TakenOver, summary="read the earlier run")
     return left
 
 
-async def _ask(activity: str, *args: Any, result_type: type[Any], summary: str) -> Any:
+async def ask(activity: str, *args: Any, result_type: type[Any], summary: str) -> Any:
+    """Ask the world with a local activity of ours.
+
+    Raises:
+        InvalidInput: when that is its answer.
+    """
     try:
         return await workflow.execute_local_activity(
             activity, args=args, result_type=result_type, start_to_close_timeout=_TIMEOUT, summary=summary

@@ -49,8 +49,11 @@ class Run:
         self.taken: dict[str, list[Taken]] = {}
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
+        self.carried_origin: str | None = None
+        self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False
+        self.unwinding = False
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
         self._undoable = 0
@@ -59,7 +62,7 @@ class Run:
     @property
     def origin(self) -> str:
         """The run id in which the flow itself began."""
-        return self.info.original_execution_run_id
+        return self.carried_origin or self.info.original_execution_run_id
 
     def header(self, **more: Any) -> StepHeader:
         """Make the header of a step."""

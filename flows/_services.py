@@ -20,6 +20,7 @@ from counterstep.reports import RunHistory, StepHistory, fetch_events, read_run
 from flows._calls import call_digest
 from flows._dispatcher import PLAN, RESOLVE, Resolved
 from flows._errors import InvalidPlan
+from flows._flow import CANCEL
 from flows._interceptor import wrong_count
 from flows._operated import CHECK
 from flows._plan import Plan
@@ -49,7 +50,7 @@ class Services:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.resolve, self.fits, self.undone, self.find, self.read]
+        return [self.resolve, self.fits, self.cancel, self.undone, self.find, self.read]
 
     @activity.defn(name=RESOLVE)
     async def resolve(self, workflow_type: str, inputs: list[dict[str, Any]]) -> Resolved:
@@ -95,6 +96,11 @@ class Services:
         except (InvalidInput, OperationNotFound) as error:
             return error.message
         return None
+
+    @activity.defn(name=CANCEL)
+    async def cancel(self, workflow_id: str, run_id: str) -> None:
+        """Cancel a run that goes on with the unwinding of a cancelled one."""
+        await activity.client().get_workflow_handle(workflow_id, run_id=run_id).cancel()
 
     @activity.defn(name=UNDONE_IN_ORIGIN)
     async def undone(self, workflow_id: str, run_id: str, origin: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from temporalio import workflow
@@ -31,6 +32,11 @@ class Board:
         held = sorted({hold.state for hold in self._control.holds.values()})
         return ", ".join([self._state, *held, *(["paused"] if self._control.paused else [])])
 
+    def restore(self, states: dict[str, str]) -> None:
+        """Show what an earlier run of this flow showed."""
+        self._steps = dict(states)
+        self.show()
+
     def set(self, step: str, state: str) -> None:
         """Show a step's state."""
         self._steps[step] = state
@@ -52,11 +58,11 @@ class Board:
 
     def show(self) -> None:
         """Render it for the Temporal UI."""
-        rows = list(self._steps.items())
+        rows = list(islice(reversed(self._steps.items()), ROW_LIMIT))[::-1]
         lines = [f"**{self._flow}**: {self.state}", "", "| step | state |", "|---|---|"]
-        lines += [f"| {step} | {state} |" for step, state in rows[-ROW_LIMIT:]]
-        if len(rows) > ROW_LIMIT:
-            lines.append(f"| … | {len(rows) - ROW_LIMIT} earlier steps |")
+        lines += [f"| {step} | {state} |" for step, state in rows]
+        if len(self._steps) > ROW_LIMIT:
+            lines.append(f"| … | {len(self._steps) - ROW_LIMIT} earlier steps |")
         workflow.set_current_details("\n".join(lines))
 
 

@@ -2,37 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
 
 from activities._json import Json
 
-REF, LITERAL = "$ref", "$literal"
+REF, LITERAL, PATH = "$ref", "$literal", "path"
+_PLAIN = (str, int, bool, type(None))
+Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True)
 class Ref:
     """A reference to the output of a step, or to a field of it.
 
-    In a plan's JSON it is ``{"$ref": "network", "path": ["id"]}``; a literal dict that has such a key is
-    wrapped: ``{"$literal": {...}}``.
+    In a plan's JSON it is ``{"$ref": "network", "path": ["id"]}``. A literal dict that has such a key is
+    wrapped, ``{"$literal": {...}}``: then the keys of that dict mean themselves.
+
+    What it stands for isn't known while the plan is built: deciding on it, comparing or printing it is an error.
 
     Attributes:
         step: full name of the step.
         path: field names and list indices, outermost first.
     """
 
-    step: str
-    path: tuple[str | int, ...] = ()
+    # No dataclass: pydantic would write one that hides in a value as a plain dict.
+    __slots__ = ("path", "step")
+
+    def __init__(self, step: str, path: Path = ()) -> None:
+        """Refer to a step's output.
+
+        Raises:
+            TypeError: when a part of the path is neither a name nor an index.
+        """
+        self.step, self.path = step, path
+        if not all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in path):
+            raise TypeError(f"{self!r}: refer to a field by its name, and to an item of a list by its index")
+
+    def ref(self, *path: str | int) -> Any:
+        """Refer to a field of what it refers to."""
+        return Ref(self.step, (*self.path, *path))
+
+    def __getitem__(self, part: str | int) -> Any:
+        """Refer to a field, or an item, of what it refers to."""
+        return self.ref(part)
 
     def to_json(self) -> Json:
         """Write it."""
-        return {REF: self.step, **({"path": list(self.path)} if self.path else {})}
+        return {REF: self.step, **({PATH: list(self.path)} if self.path else {})}
 
-    def __bool__(self) -> bool:
-        """Refuse to be decided on: the value isn't known while the plan is built."""
-        raise TypeError(f"the output of {self.step} isn't known while the plan is built; decide on it in an operation")
+    def __repr__(self) -> str:
+        return f"<ref {'.'.join(map(str, (self.step, *self.path)))}>"
+
+    def __hash__(self) -> int:
+        return hash((self.step, self.path))
+
+    def __eq__(self, other: object) -> bool:
+        return (self.step, self.path) == (other.step, other.path) if isinstance(other, Ref) else self._unknown()
+
+    def _unknown(self, *_: Any) -> NoReturn:
+        raise TypeError(
+            f"{self!r} isn't known while the plan is built; refer to it as it is, or decide on it in an operation"
+        )
+
+    __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = _unknown
+
+
+class Frozen(dict[str, Any]):
+    """A dict of a finished plan."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a finished plan is immutable; build another one")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: object) -> Frozen:
+        return self
+
+    def __reduce__(self) -> Any:
+        return Frozen, (dict(self),)
+
+
+class FrozenList(list[Any]):
+    """A list of a finished plan."""
+
+    _refuse = Frozen._refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = append = clear = extend = insert = _refuse  # type: ignore[assignment]
+    pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: object) -> FrozenList:
+        return self
+
+    def __reduce__(self) -> Any:
+        return FrozenList, (list(self),)
+
+
+def frozen(value: Json) -> Json:
+    """Give a JSON value that can't be changed."""
+    if isinstance(value, dict):
+        return Frozen((key, frozen(item)) for key, item in value.items())
+    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
 
 
 def encode(template: Any, dump: Callable[[Any], Json]) -> Json:
@@ -41,30 +112,99 @@ def encode(template: Any, dump: Callable[[Any], Json]) -> Json:
     Args:
         template: what the author wrote: refs, dicts, lists, models, plain values.
         dump: turns other values into JSON.
+
+    Raises:
+        TypeError: when something stands in it that is no value.
     """
+    if type(template) in _PLAIN and (type(template) is not str or template.isascii()):
+        return template
     if isinstance(template, Ref):
         return template.to_json()
     if isinstance(template, dict):
-        written = {str(key): encode(value, dump) for key, value in template.items()}
-        return {LITERAL: written} if REF in written or LITERAL in written else written
+        return _wrapped({_key(key, dump): encode(value, dump) for key, value in template.items()}, len(template))
     if isinstance(template, (list, tuple)):
         return [encode(value, dump) for value in template]
-    return dump(template)
+    if holds_ref(template):
+        return _wrapped({name: encode(value, dump) for name, value in _named(template)})
+    if hasattr(template, "ref"):
+        raise TypeError(f"{template!r} stands there itself; give its output, .ref()")
+    return _escaped(dump(template))
+
+
+def _key(key: Any, dump: Callable[[Any], Json]) -> str:
+    return key if type(key) is str else str(next(iter(dump({key: None}))))
+
+
+def _wrapped(written: dict[str, Json], count: int | None = None) -> Json:
+    if count is not None and len(written) != count:
+        raise TypeError(f"two keys are the same in JSON, of {', '.join(written)}")
+    return {LITERAL: written} if REF in written or LITERAL in written else written
+
+
+def _escaped(value: Json) -> Json:
+    if isinstance(value, dict):
+        return _wrapped({key: _escaped(item) for key, item in value.items()})
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
+
+
+def holds_ref(value: Any) -> bool:
+    """Whether a reference stands somewhere in a value, also in a model made without validation."""
+    if isinstance(value, Ref):
+        return True
+    if isinstance(value, BaseModel):
+        return any(map(holds_ref, value.__dict__.values()))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return any(map(holds_ref, vars(value).values())) if hasattr(value, "__dict__") else False
+    if isinstance(value, (dict, list, tuple)):
+        return any(map(holds_ref, value.values() if isinstance(value, dict) else value))
+    return False
+
+
+def _named(value: Any) -> Iterator[tuple[str, Any]]:
+    """Give the fields of a model or a dataclass by their names in JSON."""
+    fields = type(value).model_fields if isinstance(value, BaseModel) else {}
+    for name, item in vars(value).items():
+        info = fields.get(name)
+        yield (info and (info.serialization_alias or info.alias)) or name, item
 
 
 def refs(template: Json) -> Iterator[Ref]:
     """Give every reference in a template."""
     if isinstance(template, dict):
-        if LITERAL in template:
-            return
         if REF in template:
-            yield Ref(template[REF], tuple(template.get("path", ())))
+            yield Ref(template[REF], tuple(template.get(PATH, ())))
             return
-        for value in template.values():
+        for value in template.get(LITERAL, template).values():
             yield from refs(value)
     elif isinstance(template, list):
         for value in template:
             yield from refs(value)
+
+
+def malformed(template: Json) -> Iterator[str]:
+    """Say what is wrong with the references and wrapped literals of a template that somebody typed."""
+    if isinstance(template, dict) and (REF in template or LITERAL in template):
+        yield from _malformed_ref(template) if REF in template else _malformed_literal(template)
+    elif isinstance(template, (dict, list)):
+        for value in template.values() if isinstance(template, dict) else template:
+            yield from malformed(value)
+
+
+def _malformed_ref(template: Mapping[str, Json]) -> Iterator[str]:
+    path = template.get(PATH, [])
+    parts = path if isinstance(path, list) else [None]
+    good = all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in parts)
+    if not isinstance(template[REF], str) or not good or template.keys() - {REF, PATH}:
+        yield 'a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; a literal "$ref" ' \
+            'is {"$literal": {"$ref": ...}}'  # fmt: skip
+
+
+def _malformed_literal(template: Mapping[str, Json]) -> Iterator[str]:
+    if len(template) > 1 or not isinstance(template[LITERAL], dict):
+        yield 'a literal dict is {"$literal": {...}}, alone'
+        return
+    for value in template[LITERAL].values():
+        yield from malformed(value)
 
 
 def fill(template: Json, output: Callable[[str], Json]) -> Json:
@@ -74,20 +214,27 @@ def fill(template: Json, output: Callable[[str], Json]) -> Json:
         LookupError: when an output lacks what a path names.
     """
     if isinstance(template, dict):
-        if LITERAL in template:
-            return template[LITERAL]
         if REF in template:
-            return _walk(output(template[REF]), template.get("path", ()), template[REF])
-        return {key: fill(value, output) for key, value in template.items()}
+            return _walk(output(template[REF]), template.get(PATH, ()), template[REF])
+        return {key: fill(value, output) for key, value in template.get(LITERAL, template).items()}
     if isinstance(template, list):
         return [fill(value, output) for value in template]
     return template
 
 
-def _walk(value: Json, path: Any, step: str) -> Json:
+def _walk(value: Json, path: Path, step: str) -> Json:
+    if missing(value, path) is not None:
+        raise LookupError(f"the output of {step} has no {'.'.join(map(str, path))}")
     for part in path:
-        try:
-            value = value[part]
-        except (LookupError, TypeError):
-            raise LookupError(f"the output of {step} has no {'.'.join(map(str, path))}") from None
+        value = value[part]
     return value
+
+
+def missing(value: Json, path: Path) -> str | int | None:
+    """Give the first part of a path that a JSON value lacks."""
+    for part in path:
+        fits = isinstance(value, dict) if isinstance(part, str) else isinstance(value, list)
+        if not fits or (part not in value if isinstance(part, str) else not -len(value) <= part < len(value)):
+            return part
+        value = value[part]
+    return None

@@ -16,6 +16,7 @@ from activities import Failure, Operation, Retry, Status
 from activities._json import Json
 from activities._settled import Settled, never_settled
 from activities._wire import StepHeader, Verdict
+from flows._full import Full, full
 from flows._holding import Action
 from flows._policy import Policy
 from flows._step import Call, Gate, settle
@@ -61,6 +62,7 @@ class UndoRecord:
         settled: how it ended; ``None`` while nobody knows.
         undone: whether its undo has succeeded.
         undoing: how its undo ended, once it ran.
+        tried: whether its undo failed in an earlier run of this flow, and isn't tried again.
     """
 
     order: int
@@ -72,11 +74,12 @@ class UndoRecord:
     settled: Settled | None = None
     undone: bool = False
     undoing: Settled | None = None
+    tried: bool = False
 
     def wanted(self, policy: Policy) -> bool:
         """Whether it took effect, or may have, and the policy wants it undone."""
         settled = self.settled or never_settled(Verdict())
-        if self.undone or settled.status is Status.SKIPPED:
+        if self.undone or self.tried or settled.status is Status.SKIPPED:
             return False
         if settled.status is Status.DONE:
             return True
@@ -126,12 +129,26 @@ class Unwinding:
     """Undoes what took effect: a step only after all that came after it, independent ones at once.
 
     For a sequence each step comes after the one before it, so that this is newest first.
+
+    Attributes:
+        left: the steps that are not undone, so far.
     """
 
     def __init__(
-        self, gate: Gate, watcher: Watcher, records: Iterable[UndoRecord], after: Mapping[str, Iterable[str]], policy: Policy
+        self,
+        gate: Gate,
+        watcher: Watcher,
+        records: Iterable[UndoRecord],
+        after: Mapping[str, Iterable[str]],
+        policy: Policy,
+        *,
+        may_continue: bool = False,
     ) -> None:
-        """Take the records, and what each step came after, in the order in which steps began."""
+        """Take the records, and what each step came after, in the order in which steps began.
+
+        With ``may_continue`` it raises :class:`Full` where the history is full, once undos in flight have settled.
+        """
+        self._may_continue = may_continue
         self._gate, self._watcher, self._policy = gate, watcher, policy
         self._records = {record.step: record for record in records}
         self._after = {step: [b for b in befores if b in after] for step, befores in after.items()}
@@ -142,7 +159,7 @@ class Unwinding:
                 self._followers[before] += 1
         self._ready = [(self._place[step], step) for step, count in self._followers.items() if count == 0]
         heapify(self._ready)
-        self._left: list[NotUndone] = []
+        self.left: list[NotUndone] = []
 
     async def run(self) -> list[NotUndone]:
         """Undo, and give the steps that are not undone."""
@@ -152,17 +169,23 @@ class Unwinding:
             for task in done:
                 self._pass(running.pop(task))
                 failed = task.result()
-                self._left += [failed] if failed else []
-        self._left += [NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None]
-        return self._left
+                self.left += [failed] if failed else []
+        if self._ready and self._full and not self._stopped:
+            raise Full
+        self.left += [NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None]
+        return self.left
+
+    @property
+    def _full(self) -> bool:
+        return self._may_continue and full()
 
     @property
     def _stopped(self) -> bool:
-        return bool(self._left) and self._policy.on_undo_failure == "stop"
+        return bool(self.left) and self._policy.on_undo_failure == "stop"
 
     @property
     def _untried(self) -> str:
-        return f"not tried, since {self._left[0].step} wasn't undone" if self._left else "not tried"
+        return f"not tried, since {self.left[0].step} wasn't undone" if self.left else "not tried"
 
     def _wanted(self) -> list[UndoRecord]:
         records = sorted(self._records.values(), key=lambda r: -r.order)
@@ -170,7 +193,7 @@ class Unwinding:
 
     def _start(self, running: dict[asyncio.Task[NotUndone | None], str]) -> bool:
         """Start what is ready, and say whether anything runs."""
-        while self._ready and len(running) < self._policy.max_parallel and not self._stopped:
+        while self._ready and len(running) < self._policy.max_parallel and not (self._stopped or self._full):
             _, step = heappop(self._ready)
             record = self._records.get(step)
             if record is not None and record.wanted(self._policy):

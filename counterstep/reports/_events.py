@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,11 @@ from activities._settled import Settled, ended_badly, ended_well, never_settled
 from activities._wire import HEADER, StepHeader, Verdict, json_bytes
 
 _LOCAL = "core_local_activity"
-_RESUMING = {"counterstep-find-run": "found", "counterstep-read-run": "earlier"}
+_RESULTS = {
+    "counterstep-find-run": "found",
+    "counterstep-read-run": "earlier",
+    "counterstep-resolve": "resolved",
+}
 _UNDO = "/undo"
 
 
@@ -45,6 +49,8 @@ class StepHistory:
         attempts: how many executions there were.
         worker: identity of the last worker.
         order: of its first event.
+        last: of the event with which its last execution was asked for.
+        carried: what its last execution was told of those before it.
     """
 
     step: str
@@ -59,11 +65,13 @@ class StepHistory:
     finished: datetime | None = None
     attempts: int = 0
     worker: str | None = None
+    last: int = 0
+    carried: Verdict = Verdict()
 
     @property
     def verdict(self) -> Verdict:
         """What the executions that ended amount to."""
-        return self.ended.verdict if self.ended else Verdict()
+        return self.ended.verdict if self.ended and not self.open else self.carried
 
     @property
     def settled(self) -> Settled:
@@ -96,6 +104,11 @@ class RunHistory:
         steps: every step and undo, in the order of their first events.
         found: result of the local activity that found an earlier run, as JSON.
         earlier: result of the local activity that read it, as JSON.
+        resolved: result of the local activity that made a saga's plan, as JSON.
+        timers: summaries of the timers that fired.
+        skips: steps that an operator skipped, each with the order of that event.
+        next_run: the run id that followed in its chain.
+        previous: the run id that this one was continued from, if it was.
     """
 
     workflow_type: str
@@ -113,6 +126,11 @@ class RunHistory:
     steps: tuple[StepHistory, ...] = ()
     found: Json = None
     earlier: Json = None
+    resolved: Json = None
+    timers: frozenset[str] = frozenset()
+    skips: Mapping[str, int] = field(default_factory=dict)
+    next_run: str | None = None
+    previous: str | None = None
 
     def forward(self) -> Iterator[StepHistory]:
         """Give the steps without the undos."""
@@ -151,7 +169,10 @@ class _Reader:
         self._base: str | None = None
         self._worker: str | None = None
         self._close: dict[str, Any] = {}
-        self._resumed: dict[str, Json] = {}
+        self._results: dict[str, Json] = {}
+        self._timers: dict[int, str] = {}
+        self._fired: set[str] = set()
+        self._skips: dict[str, int] = {}
 
     def run(self, workflow_id: str) -> RunHistory:
         assert self._start is not None, "a history begins with the start"
@@ -165,9 +186,12 @@ class _Reader:
             chain=start.first_execution_run_id,
             input=_json(inputs[0]) if inputs else None,
             started=_time(self._start),
+            previous=start.continued_execution_run_id or None,
             base=self._base,
             steps=tuple(sorted(self._steps.values(), key=lambda s: s.order)),
-            **self._resumed,
+            timers=frozenset(self._fired),
+            skips=self._skips,
+            **self._results,
             **self._close,
         )
 
@@ -189,6 +213,18 @@ class _Reader:
         if attributes.base_run_id and attributes.new_run_id:
             self._base = attributes.base_run_id
             self._close["new_run_id"] = attributes.new_run_id
+
+    def _timer_started(self, event: HistoryEvent, attributes: Any) -> None:
+        self._timers[event.event_id] = str(_json(event.user_metadata.summary))
+
+    def _timer_fired(self, _: HistoryEvent, attributes: Any) -> None:
+        self._fired.add(self._timers[attributes.started_event_id])
+
+    def _workflow_execution_update_accepted(self, event: HistoryEvent, attributes: Any) -> None:
+        asked = attributes.accepted_request.input
+        given = _json(asked.args.payloads[0]) if asked.name == "skip" and asked.args.payloads else None
+        if isinstance(given, dict):
+            self._skips[str(given.get("step"))] = event.event_id
 
     def _activity_task_scheduled(self, event: HistoryEvent, attributes: Any) -> None:
         payload = attributes.header.fields.get(HEADER)
@@ -225,8 +261,8 @@ class _Reader:
         if attributes.marker_name != _LOCAL:
             return
         about = json.loads(attributes.details["data"].payloads[0].data)
-        if about["activity_type"] in _RESUMING and "result" in attributes.details:
-            self._resumed[_RESUMING[about["activity_type"]]] = _json(attributes.details["result"].payloads[0])
+        if about["activity_type"] in _RESULTS and "result" in attributes.details:
+            self._results[_RESULTS[about["activity_type"]]] = _json(attributes.details["result"].payloads[0])
         elif "@" in about["activity_type"]:
             self._local(event, about, attributes)
 
@@ -260,12 +296,13 @@ class _Reader:
         args: tuple[Json, ...],
         asked: datetime | None = None,
     ) -> None:
-        known = self._steps.get(key)
-        if known is not None:
-            self._steps[key] = replace(known, open=True)
-            return
-        step = header.step or (key.removesuffix(".undo") if kind.endswith(_UNDO) else key)
-        self._steps[key] = StepHistory(step, kind, header, args, asked or _time(event), event.event_id)
+        undo, known = kind.endswith(_UNDO), self._steps.get(key)
+        told = args[2 if undo else 1 :]
+        before = Verdict.from_json(told[0]) if told else known.verdict if known else Verdict()
+        if known is None:
+            step = header.step or (key.removesuffix(".undo") if undo else key)
+            known = StepHistory(step, kind, header, args, asked or _time(event), event.event_id)
+        self._steps[key] = replace(known, args=args, open=True, last=event.event_id, carried=before)
 
     def _update(self, attributes: Any, event: HistoryEvent | None = None, **values: Any) -> None:
         key = self._by_event.get(attributes.scheduled_event_id)
@@ -280,6 +317,7 @@ class _Reader:
     def _closed(self, event: HistoryEvent, name: str) -> None:
         attributes = getattr(event, f"{name}_event_attributes")
         self._close |= {"status": name.removeprefix("workflow_execution_"), "finished": _time(event)}
+        self._close["next_run"] = getattr(attributes, "new_execution_run_id", None) or None
         if name.endswith("_completed") and attributes.result.payloads:
             self._close["result"] = (_json(attributes.result.payloads[0]),)
         if name.endswith("_failed"):

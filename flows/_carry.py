@@ -1,0 +1,206 @@
+"""What a saga carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from datetime import datetime, timedelta
+from typing import Literal
+from zlib import compress, decompress
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from activities import Failure, Status
+from activities._json import PAYLOAD_LIMIT, Json, size
+from activities._settled import Settled
+from activities._wire import StepHeader, Verdict
+from flows._control import Control, Note
+from flows._errors import HistoryLimit
+from flows._plan import OperationStep, Plan
+from flows._run import Run
+from flows._undo import NotUndone, UndoRecord, UndoSpec
+
+KEY = "$counterstep"
+"""The only key of the input that a run gets from the run before it."""
+
+_MODEL = ConfigDict(frozen=True)
+
+
+class CarriedStep(BaseModel):
+    """A step that may have to be undone.
+
+    Attributes:
+        step: full name; how it is undone stands in the plan.
+        input: the original input.
+        header: that makes its idempotency key, without what a new run knows itself.
+        status: how it ended.
+        output: JSON, in a tuple of one.
+        failure: how it failed.
+        verdict: of its executions.
+        undone: whether its undo has succeeded.
+        undoing: how its undo failed.
+    """
+
+    model_config = _MODEL
+
+    step: str
+    input: Json
+    header: StepHeader
+    status: Status
+    output: tuple[Json, ...] = ()
+    failure: Failure | None = None
+    verdict: dict[str, Json] = {}
+    undone: bool = False
+    undoing: Failure | None = None
+
+    @classmethod
+    def of(cls, record: UndoRecord) -> CarriedStep:
+        """Take a record along."""
+        settled = record.settled or Settled(Status.UNKNOWN)
+        failed = record.undoing is not None and not record.undone
+        return cls(
+            step=record.step,
+            input=record.input,
+            header=record.header,
+            status=settled.status,
+            output=settled.output,
+            failure=settled.failure,
+            verdict=settled.verdict.to_json(),
+            undone=record.undone,
+            undoing=record.undoing.failure if record.undoing and failed else None,
+        )
+
+    def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
+        """Give the record back, to the run that has it now."""
+        header = self.header.model_copy(update={"run": run_id, "origin": self.header.origin or self.header.run})
+        settled = Settled(self.status, Verdict.from_json(self.verdict), self.output, error=error_of(self.failure))
+        undoing = Settled(Status.FAILED, error=error_of(self.undoing)) if self.undoing else None
+        return UndoRecord(
+            order, self.step, definition, undo, self.input, header, settled, self.undone, undoing, tried=bool(undoing)
+        )
+
+
+class Carried(BaseModel):
+    """The state of a saga between two runs.
+
+    Attributes:
+        plan: the recorded plan.
+        origin: the run id in which the flow itself began.
+        began: when it began.
+        ended: names of the steps that have ended well.
+        outputs: of those that no record holds.
+        waits: seconds that are left of timers, by step.
+        approvals: seconds that are left of approvals, by step; ``None`` without a timeout.
+        records: steps that may have to be undone, in the order in which they began.
+        states: that steps show.
+        phase: whether steps run, or are undone.
+        cause: why it unwinds.
+        not_undone: steps whose undo failed, or was not tried.
+        pivoted: whether the pivot was passed.
+        keeping: whether a hold decided to keep everything.
+        paused: whether it is paused.
+        cancelled: whether a cancel ends it.
+        stopped: who stopped it.
+        expired: whether its deadline ends it.
+    """
+
+    model_config = _MODEL
+
+    plan: Plan
+    origin: str
+    began: datetime
+    ended: tuple[str, ...] = ()
+    outputs: dict[str, Json] = {}
+    waits: dict[str, float] = {}
+    approvals: dict[str, float | None] = {}
+    records: tuple[CarriedStep, ...] = ()
+    states: dict[str, str] = {}
+    phase: Literal["forward", "unwinding"] = "forward"
+    cause: Failure | None = None
+    not_undone: tuple[NotUndone, ...] = ()
+    pivoted: bool = False
+    keeping: bool = False
+    paused: bool = False
+    cancelled: bool = False
+    stopped: Note | None = None
+    expired: bool = False
+
+    def pack(self) -> Json:
+        """Write it, compressed.
+
+        Raises:
+            HistoryLimit: when it is larger than what one run may hand to the next.
+        """
+        plain = pydantic_core.to_json(self.model_dump(mode="json", exclude_defaults=True) | {"plan": self.plan.to_json()})
+        packed = b64encode(compress(plain)).decode()
+        if len(packed) > PAYLOAD_LIMIT:
+            raise HistoryLimit(
+                f"what {self.plan.id}@{self.plan.version} carries has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are "
+                "allowed; keep large values elsewhere and pass references"
+            )
+        return {KEY: packed}
+
+    @classmethod
+    def unpack(cls, value: Json) -> Carried | None:
+        """Read it back, if a start input is one."""
+        if not (isinstance(value, dict) and set(value) == {KEY}):
+            return None
+        return cls.model_validate_json(decompress(b64decode(value[KEY])))
+
+    def control(self, control: Control) -> None:
+        """Give what was asked of the run back."""
+        control.paused, control.cancelled = self.paused or control.paused, self.cancelled or control.cancelled
+        control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
+
+
+def take_along(plan: Plan, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
+    """Give what every saga carries; what is still to run is added by who runs it."""
+    control = run.control
+    return Carried(
+        plan=plan,
+        origin=run.origin,
+        began=run.began,
+        records=tuple(CarriedStep.of(record) for record in sorted(records, key=lambda r: r.order)),
+        states=run.board.view()["steps"],
+        phase="forward" if run.unwinding is False else "unwinding",
+        cause=None if cause is None else Failure.of(cause),
+        not_undone=tuple(run.not_undone),
+        pivoted=run.pivoted,
+        keeping=run.keeping,
+        paused=control.paused,
+        cancelled=control.cancelled,
+        stopped=control.stopped,
+        expired=control.expired,
+    )
+
+
+def restore(carried: Carried, run: Run) -> list[UndoRecord]:
+    """Give a run what the one before it left; returns the records of steps that may have to be undone."""
+    run.carried_origin, run.began = carried.origin, carried.began
+    run.pivoted, run.keeping = carried.pivoted, carried.keeping
+    run.not_undone = list(carried.not_undone)
+    run.board.restore(carried.states)
+    steps = {step.name: step for step in carried.plan.steps if isinstance(step, OperationStep)}
+    records = []
+    for kept in carried.records:
+        step = steps[kept.step]
+        assert step.undo is not None, "only steps with an undo have records"
+        records.append(kept.record(run.order(), step.operation, step.undo, run.info.run_id))
+        run.undoable(size(kept.input))
+    return records
+
+
+def error_of(failure: Failure | None) -> BaseException | None:
+    """Give a failure as an error with its causes."""
+    if failure is None:
+        return None
+    error = ApplicationError(failure.message, type=failure.type, non_retryable=True)
+    error.__cause__ = error_of(failure.cause)
+    return error
+
+
+def left(total: timedelta, began: datetime) -> float:
+    """Give the seconds that are left of a timer."""
+    return max((total - (workflow.now() - began)).total_seconds(), 0.001)

@@ -1,0 +1,166 @@
+"""A long saga goes on as new: the newest run alone suffices to go on, unwind, and show what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from activities import Context, EmptyInput, Outcome, operation
+from flows import Dag, Policy, Step, saga, start
+from tests.conftest import Serve
+from tests.sagas.operations import Given, Made, work
+from tests.sagas.test_running import undone
+from tests.sample import FAST
+from tests.support import World, causes, failure_of, new_id
+
+COUNT = 12
+
+
+@operation(id="keyed", version="1.0.0")
+async def keyed(ctx: Context[World], input: Given) -> Made:
+    """Record the key; the last step fails."""
+    ctx.deps.record(ctx.step, ctx.idempotency_key)
+    if ctx.step == "n11":
+        raise RuntimeError("down")
+    return Made(id=1, name=ctx.step)
+
+
+@keyed.undo(retry=FAST)
+async def undo_keyed(ctx: Context[World], input: Given, outcome: Outcome[Made]) -> None:
+    ctx.deps.record(ctx.step, ctx.idempotency_key)
+
+
+@saga(id="keyed-line", version="1.0.0")
+def keyed_line(dag: Dag, params: EmptyInput) -> None:
+    """Twelve steps in a line."""
+    for number in range(COUNT):
+        dag.append(f"n{number}", keyed, {})
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as new after 30 events, which is about four steps."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 30)
+
+
+@saga(id="long-line", version="1.0.0")
+def long_line(dag: Dag, params: Given) -> Step[Made]:
+    """Twelve steps in a line, each with the id of the one before."""
+    last = dag.append("n0", work, {"number": params.number})
+    for number in range(1, COUNT):
+        last = dag.append(f"n{number}", work, {"number": last.ref("id"), "others": [1]})
+    return last
+
+
+@saga(id="wide", version="1.0.0", policy=Policy(max_parallel=3))
+def wide(dag: Dag, params: EmptyInput) -> None:
+    """Twelve steps beside each other, three at once, then one that gets all."""
+    steps = dag.append_parallel(*(dag.step(f"n{number}", work, {"number": number}) for number in range(COUNT)))
+    dag.append("last", work, {"others": [step.ref("id") for step in steps]})
+
+
+@saga(id="waiting", version="1.0.0")
+def waiting(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A long wait and an approval beside a line of steps."""
+    first = dag.append("first", work, {})
+    dag.wait("long", timedelta(days=100))
+    for number in range(COUNT):
+        dag.step(f"n{number}", work, {}, after=[Step(f"n{number - 1}") if number else first])
+    return dag.append("end", work, {})
+
+
+async def runs_of(client: Client, handle: WorkflowHandle[Any, Any]) -> int:
+    """Count the runs of a chain."""
+    return len([r async for r in client.list_workflows(f"WorkflowId = '{handle.id}'")])
+
+
+async def test_a_long_line_completes_over_several_runs(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """Each step is called once, in order; outputs reach steps of later runs; the status shows all steps."""
+    async with serve(work, long_line, cache=cache) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        assert await handle.result() == Made(id=5 + COUNT - 1, name="n11")
+        newest = client.get_workflow_handle(handle.id)
+        assert (await newest.query("status"))["steps"] == {f"n{n}": "done" for n in range(COUNT)}
+        assert (await newest.describe()).raw_info.history_length < 45
+        await asyncio.sleep(0.5)
+        assert await runs_of(client, handle) >= 3
+    assert world.calls == [f"n{n}" for n in range(COUNT)]
+
+
+async def test_a_long_line_unwinds_over_several_runs(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """The last step fails: every undo is called once, newest first, whatever run the step was in; the cause is kept."""
+    world.switch("fail-n11")
+    async with serve(work, long_line, cache=cache) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+    assert found == [
+        ("RolledBack", "long-line@1.0.0 rolled back: step n11 (work@1.0.0) failed after 1 attempt: RuntimeError: n11 down"),
+        ("OperationFailed", "step n11 (work@1.0.0) failed after 1 attempt: RuntimeError: n11 down"),
+        ("RuntimeError", "n11 down"),
+    ]
+    assert undone(world) == [f"n{n}" for n in reversed(range(COUNT - 1))]
+
+
+async def test_failed_undos_of_all_runs_are_named(serve: Serve, world: World, task_queue: str) -> None:
+    """Undos fail in different runs: each is tried as its retry says, then named once at the end."""
+    for switch in ("fail-n11", "fail-undo-n10", "fail-undo-n1"):
+        world.switch(switch)
+    async with serve(work, long_line) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+    assert found[0][0] == "Stuck"
+    assert found[0][1].split("\n")[1:] == [
+        "not undone: n10 (work@1.0.0): RuntimeError: undo of n10 down",
+        "not undone: n1 (work@1.0.0): RuntimeError: undo of n1 down",
+    ]
+    assert [call for call in world.calls if call == ("undo n10", "done")] == [("undo n10", "done")] * 3
+
+
+async def test_a_wide_saga_goes_on_with_its_cap(serve: Serve, world: World, task_queue: str) -> None:
+    """Twelve parallel steps, three at once, over several runs: each once, and the last one gets every output."""
+    async with serve(work, wide) as client:
+        handle = await start(client, wide, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await handle.result()
+        assert (await client.get_workflow_handle(handle.id).query("status"))["steps"]["last"] == "done"
+    assert sorted(world.calls) == sorted([*(f"n{n}" for n in range(COUNT)), "last"])
+
+
+async def test_a_cancel_in_a_later_run_undoes_everything(serve: Serve, world: World, task_queue: str) -> None:
+    """Cancelled in the third run: the steps of all runs are undone, the run is cancelled."""
+    world.switch("hold-n9")
+    async with serve(work, long_line) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        await world.until("n9")
+        newest = client.get_workflow_handle(handle.id)
+        await newest.cancel()
+        await failure_of(handle, 60)
+        assert (await client.get_workflow_handle(handle.id).describe()).status == WorkflowExecutionStatus.CANCELED
+    assert undone(world) == [f"n{n}" for n in reversed(range(10))]
+
+
+async def test_timers_go_on_in_the_next_run(skipping: Serve, world: World, task_queue: str) -> None:
+    """A 100-day wait is carried with what is left of it: the saga ends after 100 days, not later."""
+    async with skipping(work, waiting) as client:
+        handle = await start(client, waiting, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await handle.result()
+        described = await client.get_workflow_handle(handle.id).describe()
+        first = await client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).describe()
+        assert described.close_time is not None
+        took = described.close_time - first.start_time
+    assert timedelta(days=100) <= took < timedelta(days=100, minutes=5)
+    assert world.calls == ["first", *(f"n{n}" for n in range(COUNT)), "end"]
+
+
+async def test_keys_are_the_same_over_all_runs(serve: Serve, world: World, task_queue: str) -> None:
+    """The idempotency key of a step in a later run is made with the run in which the flow began."""
+    async with serve(keyed, keyed_line) as client:
+        await failure_of(await start(client, keyed_line, EmptyInput(), id=new_id(), task_queue=task_queue), 60)
+    keys: dict[str, set[str]] = {}
+    for step, key in world.calls:
+        keys.setdefault(step, set()).add(key)
+    assert {step: len(found) for step, found in keys.items()} == {f"n{n}": 1 for n in range(COUNT)}
+    assert len(set().union(*keys.values())) == COUNT
