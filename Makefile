@@ -1,4 +1,5 @@
-# Needs Python >= 3.11, make and a package registry; everything else is installed into .venv.
+# Needs Python >= 3.11, make and a package registry; everything else is installed into .venv. The tests need
+# PostgreSQL's programs too (on Debian and Ubuntu: apt-get install postgresql).
 #   make demo | test | check | format | bench | nightly | clean      (PYTHON=python3.12, ARGS="-k sequence")
 
 PYTHON  ?= python3

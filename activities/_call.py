@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +24,22 @@ class Called:
 async def call(executor: Executor, handler: Callable[..., Any], *args: Any) -> Called:
     """Call a handler and wait for it.
 
-    An ``async def`` handler is cancelled when the run cancels the step, when the attempt is reset or timed out,
-    and when the worker stops. A ``def`` handler can't be interrupted: a cancel waits for it, so that its true
-    outcome counts; a stopping worker leaves it behind. A paused attempt goes on to its end.
+    An ``async def`` handler is cancelled when the run cancels the step, when the attempt is reset or timed
+    out, and when the worker stops. A ``def`` handler can't be interrupted: a cancel waits for it, so that its
+    true outcome counts; a stopping worker leaves it behind. A paused attempt goes on to its end. What a
+    ``def`` handler returns is awaited where it can be: a decorator may hide that it is ``async def``.
     """
-    threaded = not inspect.iscoroutinefunction(handler)
-    task = asyncio.create_task(_in_thread(executor, handler, args) if threaded else _guarded(handler, args))
+    if inspect.iscoroutinefunction(handler):
+        return await _ended(_guarded(handler(*args)), threaded=False)
+    called = await _ended(_in_thread(executor, handler, args), threaded=True)
+    return (
+        await _ended(_guarded(called.value), threaded=False) if inspect.isawaitable(called.value) else called
+    )
+
+
+async def _ended(calling: Coroutine[Any, Any, Called], *, threaded: bool) -> Called:
+    """Wait for the end of a call, whatever asks it to end meanwhile."""
+    task = asyncio.create_task(calling)
     while True:
         try:
             return await asyncio.shield(task)
@@ -57,10 +67,10 @@ def _goes_on(threaded: bool) -> bool:
     return not over and (details.paused or threaded) and (threaded or not details.cancel_requested)
 
 
-async def _guarded(handler: Callable[..., Any], args: tuple[Any, ...]) -> Called:
+async def _guarded(calling: Awaitable[Any]) -> Called:
     """Catch everything: ``SystemExit`` in a task would take the worker down."""
     try:
-        return Called(await handler(*args))
+        return Called(await calling)
     except BaseException as error:
         return Called(error=error)
 

@@ -127,7 +127,9 @@ class Context(Generic[Deps]):
     def _savable(self, data: Any) -> Json:
         dumped = _ANY.dump(data, f"{self.step}: saved data")
         if size(dumped) > SAVE_LIMIT:
-            raise NotSerializable(f"{self.step}: saved data has {size(dumped)} bytes, {SAVE_LIMIT} are allowed")
+            raise NotSerializable(
+                f"{self.step}: saved data has {size(dumped)} bytes, {SAVE_LIMIT} are allowed"
+            )
         return dumped
 
 

@@ -31,9 +31,13 @@ class Definition:
 
     def __post_init__(self) -> None:
         if not _ID.match(self.id):
-            raise DefinitionError(f"id {self.id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")
+            raise DefinitionError(
+                f"id {self.id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"
+            )
         if not Version.is_valid(self.version):
-            raise DefinitionError(f"version {self.version!r} of {self.id} must be a full one, such as '1.0.0'")
+            raise DefinitionError(
+                f"version {self.version!r} of {self.id} must be a full one, such as '1.0.0'"
+            )
 
     def __str__(self) -> str:
         """Give ``id@version``, the name on Temporal."""

@@ -1,4 +1,4 @@
-"""What an activity records of a step that ended: results with what travels beside them, failures with a verdict."""
+"""What an activity records of an ended step: a result and what goes beside it, or a failure and a verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ ELSEWHERE = "counterstep.ScheduledElsewhere"
 CANCELLED = "counterstep.Cancelled"
 """Failure type of a handler that the run cancelled."""
 
-INFRASTRUCTURE = frozenset({LOST, ELSEWHERE, CANCELLED, "WorkerShutdown", "ActivityReset", "ActivityPause", "NotFoundError"})
+INFRASTRUCTURE = frozenset(
+    {LOST, ELSEWHERE, CANCELLED, "WorkerShutdown", "ActivityReset", "ActivityPause", "NotFoundError"}
+)
 """Failure types that aren't the handler's own, unless our entry says that they are."""
 
 
@@ -60,7 +62,9 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
     return RawValue(payload)
 
 
-def failure(attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False) -> ApplicationError:
+def failure(
+    attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False
+) -> ApplicationError:
     """Record a step that failed, with the verdict so far where it says anything."""
     about = attempt.verdict.to_json()
     if attempt.info.is_local:

@@ -1,4 +1,4 @@
-"""Every error of Counterstep, each a Temporal failure, so that raising one ends a run instead of hanging it."""
+"""Every error of Counterstep, each a Temporal failure, so that raising one ends a run and hangs none."""
 
 from __future__ import annotations
 

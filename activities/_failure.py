@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, get_args
 
+import pydantic_core
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core.core_schema import ErrorType
 from temporalio.exceptions import ApplicationError, FailureError
 
 MESSAGE_LIMIT = 8 * 1024
 TRACE_LIMIT = 31 * 1024
+DETAILS_LIMIT = 64 * 1024
 FRAME_LIMIT = 100
 CAUSE_LIMIT = 20
 LOC_LIMIT = 200
 FROM_PYDANTIC = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
 """Kinds of errors in which pydantic speaks, and no validator of a user's."""
-
 
 
 class Failure(BaseModel):
@@ -57,7 +59,7 @@ class Failure(BaseModel):
 
     def as_error(self) -> ApplicationError:
         """Give it back as an exception, with its causes."""
-        error = ApplicationError(self.message, type=self.type)
+        error = ApplicationError(self.message, type=self.type, non_retryable=True)
         error.__cause__ = self.cause.as_error() if self.cause else None
         return error
 
@@ -82,7 +84,8 @@ def describe(error: ValidationError, limit: int = 10) -> str:
     """Say which fields don't fit and why, holding no value: ``a.b: Field required; ...``."""
     rows = error.errors(include_url=False, include_context=False)
     lines = [
-        f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {reason_of(row)}" for row in rows[:limit]
+        f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {reason_of(row)}"
+        for row in rows[:limit]
     ]
     more = [f"and {len(rows) - limit} more"] if len(rows) > limit else []
     return cut("; ".join(lines + more))
@@ -122,24 +125,64 @@ def on_wire(error: BaseException, *details: Any, final: bool = False) -> Applica
     """Turn any exception into an ``ApplicationError`` that is small enough to be recorded.
 
     Args:
-        error: what was raised; an ``ApplicationError`` keeps its type, details and delay.
+        error: what was raised; an ``ApplicationError`` keeps its type, delay, and those details that can be
+            recorded (64 KB over all causes).
         details: put behind the error's own.
         final: whether it must not be retried.
     """
     chain = _chain(error)
-    wired = _one(chain[0], details, final)
+    kept = _details(chain)
+    wired = _one(chain[0], kept[0], details, final)
     outer = wired
-    for exc in chain[1:]:
-        outer.__cause__ = inner = _one(exc, (), False)
+    for exc, own in zip(chain[1:], kept[1:], strict=True):
+        outer.__cause__ = inner = _one(exc, own, (), False)
         outer = inner
     return wired
 
 
-def _one(error: BaseException, details: tuple[Any, ...], final: bool) -> ApplicationError:
+@dataclass(frozen=True)
+class _Details:
+    """What of an error's own details is recorded, and how many are left out."""
+
+    kept: tuple[Any, ...] = ()
+    dropped: int = 0
+
+    def told(self, message: str) -> str:
+        """Say in a message what is left out."""
+        if not self.dropped:
+            return message
+        note = f" [{self.dropped} of its details left out: too large, or not JSON]"
+        return cut(message, MESSAGE_LIMIT - len(note)) + note
+
+
+def _details(chain: list[BaseException]) -> list[_Details]:
+    """Choose the details that have room, those of the outermost error first."""
+    room, found = DETAILS_LIMIT, []
+    for error in chain:
+        own = error.details if isinstance(error, ApplicationError) else ()
+        kept = []
+        for detail in own:
+            size = _size(detail)
+            if size <= room:
+                room -= size
+                kept.append(detail)
+        found.append(_Details(tuple(kept), len(own) - len(kept)))
+    return found
+
+
+def _size(detail: Any) -> int:
+    """Count a detail's bytes as JSON; one that isn't JSON never has room."""
+    try:
+        return len(pydantic_core.to_json(detail))
+    except Exception:
+        return DETAILS_LIMIT + 1
+
+
+def _one(error: BaseException, about: _Details, details: tuple[Any, ...], final: bool) -> ApplicationError:
     own = error if isinstance(error, ApplicationError) else None
     wired = ApplicationError(
-        message_of(error),
-        *(own.details if own else ()),
+        about.told(message_of(error)),
+        *about.kept,
         *details,
         type=type_of(error),
         non_retryable=final or bool(own and own.non_retryable),

@@ -49,7 +49,7 @@ def finite(value: Json, path: str = "") -> None:
     if kind is dict:
         for key, item in value.items():
             finite(item, f"{path}.{key}" if path else str(key))
-    elif kind is list:
+    elif kind is list or kind is tuple:
         for index, item in enumerate(value):
             finite(item, f"{path}.{index}" if path else str(index))
 

@@ -103,7 +103,12 @@ class Operation(Generic[In, Out]):
     @overload
     def undo(self, /, *, retry: Retry = ..., timeout: timedelta | None = None) -> Callable[[F], F]: ...
     def undo(
-        self, handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None, timeout: timedelta | None = None
+        self,
+        handler: Callable[..., Any] | None = None,
+        /,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
     ) -> Any:
         """Declare the undo: ``handler(ctx, input, outcome)``, which must bear never having been needed.
 
@@ -125,17 +130,23 @@ class Operation(Generic[In, Out]):
 
         return declare if handler is None else declare(handler)
 
-    def retry_input(self, handler: Callable[[int, Failure, In, Any], In]) -> Callable[[int, Failure, In, Any], In]:
+    def retry_input(
+        self, handler: Callable[[int, Failure, In, Any], In]
+    ) -> Callable[[int, Failure, In, Any], In]:
         """Declare what gives the next attempt its input (seed operations: input hook).
 
         The function gets the number of the attempt that raised (from 0), its failure, the input as changed so
         far and the dependencies; it is called only when another attempt follows.
 
         Raises:
-            DefinitionError: for a local operation, or a wrong shape.
+            DefinitionError: for a local operation, when there is one already, or its shape is wrong.
         """
         if self.placement == "local":
             raise DefinitionError(f"{self.definition} is local, and retry_input needs a remote operation")
+        if self.retry_input_handler is not None:
+            raise DefinitionError(f"{self.definition} has a retry_input already")
+        if inspect.iscoroutinefunction(handler):
+            raise DefinitionError(f"retry_input of {self.definition} must be a plain def: nothing awaits it")
         _arity(handler, 4, f"retry_input of {self.definition}", "(attempt, error, input, deps)")
         self.retry_input_handler = handler
         return handler
@@ -160,7 +171,9 @@ class _Decorate:
         self._make = make
 
     @overload
-    def __call__(self, handler: Callable[[Context[Any], In], Coroutine[Any, Any, Out]], /) -> Operation[In, Out]: ...
+    def __call__(
+        self, handler: Callable[[Context[Any], In], Coroutine[Any, Any, Out]], /
+    ) -> Operation[In, Out]: ...
     @overload
     def __call__(self, handler: Callable[[Context[Any], In], Out], /) -> Operation[In, Out]: ...
     def __call__(self, handler: Callable[..., Any], /) -> Operation[Any, Any]:
@@ -217,7 +230,9 @@ def _types(handler: Callable[..., Any], definition: Definition) -> tuple[Any, An
     try:
         hints = get_type_hints(handler, include_extras=True)
     except NameError as error:
-        raise DefinitionError(f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING") from None
+        raise DefinitionError(
+            f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING"
+        ) from None
     context, input = list(inspect.signature(handler).parameters)[:2]
     if input not in hints or "return" not in hints:
         raise DefinitionError(f"{definition}: annotate the input and what the handler returns")

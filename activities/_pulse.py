@@ -18,13 +18,12 @@ from temporalio.service import RPCError
 
 from activities._attempt import Attempt
 
-
 TOLD_OF_CANCEL = 2.0
 """Seconds between heartbeats through the SDK: a handler learns of a cancel only by their answers."""
 
 
 class _Thread:
-    """One thread with a loop of its own, for all running operations of the process; made when first needed."""
+    """One thread with a loop of its own, for all running operations of the process, made when needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

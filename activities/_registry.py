@@ -48,7 +48,9 @@ class Registry:
             versions = self._entries.setdefault(entry.definition.id, {})
             known = versions.get(entry.definition.version)
             if known is not None and known is not entry and not replace:
-                raise DefinitionExists(f"{entry.definition} is registered already, as {known!r}; give one a new version")
+                raise DefinitionExists(
+                    f"{entry.definition} is registered already, as {known!r}; give one a new version"
+                )
             versions[entry.definition.version] = entry
 
     def retrieve(self, name: Definition | str) -> Any:
@@ -66,11 +68,15 @@ class Registry:
         id_, at, range_ = str(name).partition("@")
         versions = self._entries.get(id_, {})
         try:
-            found = range_ if range_ in versions else newest(map(Version.parse, versions), range_ if at else None)
+            found = (
+                range_ if range_ in versions else newest(map(Version.parse, versions), range_ if at else None)
+            )
         except ValueError as error:
             raise OperationNotFound(f"{name}: {error}") from None
         if found is None:
-            raise OperationNotFound(f"{name} isn't registered; {near(str(name), map(str, self.definitions()))}")
+            raise OperationNotFound(
+                f"{name} isn't registered; {near(str(name), map(str, self.definitions()))}"
+            )
         return versions[str(found)]
 
     def definitions(self) -> Iterator[Definition]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
+from pydantic.dataclasses import dataclass
 from temporalio.common import RetryPolicy
 
 
-class Retry(BaseModel):
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Retry:
     """Retries of an operation or an undo (seed operations: ``RetryPolicy``; Temporal's fields, our names).
 
     Attributes:
@@ -19,19 +22,22 @@ class Retry(BaseModel):
         non_retryable: exception classes, or their names, that end it at once, subclasses too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     max_attempts: int = Field(default=10, ge=0)
     initial: timedelta = Field(default=timedelta(milliseconds=100), gt=timedelta(0))
     factor: float = Field(default=2.0, ge=1)
     maximum: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
-    non_retryable: tuple[str, ...] = ()
+    non_retryable: Sequence[str | type[BaseException]] = ()
 
-    def __init__(self, max_attempts: int = 10, **values: object) -> None:
-        """Make the policy; exception classes are kept by name."""
-        names = values.pop("non_retryable", ())
-        classes = tuple(n if isinstance(n, str) else n.__name__ for n in names)  # type: ignore[attr-defined]
-        super().__init__(max_attempts=max_attempts, non_retryable=classes, **values)
+    @field_validator("non_retryable", mode="after")
+    @classmethod
+    def _names(cls, classes: Iterable[str | type[BaseException]]) -> tuple[str, ...]:
+        """Keep exception classes by name."""
+        return tuple(c if isinstance(c, str) else c.__name__ for c in classes)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the exceptions that end it at once."""
+        return [str(name) for name in self.non_retryable]
 
     def delay(self, failures: int) -> timedelta:
         """Give the delay after so many failures (1 and up)."""
@@ -54,7 +60,7 @@ class Retry(BaseModel):
             backoff_coefficient=self.factor,
             maximum_interval=max(self.maximum, self.initial),
             maximum_attempts=attempts,
-            non_retryable_error_types=[*TIMEOUTS, *self.non_retryable],
+            non_retryable_error_types=[*TIMEOUTS, *self.names],
         )
 
 

@@ -69,7 +69,9 @@ def activities_for(operation: Operation[Any, Any], host: Callable[[], Host]) -> 
         return await _Execution(operation, host(), _begin(args, 1)).forward(json_bytes(args[0]))
 
     async def backward(*args: Any) -> RawValue:
-        return await _Execution(operation, host(), _begin(args, 2)).backward(json_bytes(args[0]), json_bytes(args[1]))
+        return await _Execution(operation, host(), _begin(args, 2)).backward(
+            json_bytes(args[0]), json_bytes(args[1])
+        )
 
     made = [activity.defn(name=str(operation.definition))(forward)]
     if operation.undo_handler is not None:
@@ -86,8 +88,8 @@ def _begin(args: tuple[Any, ...], values: int) -> Attempt:
     carried = pydantic_core.from_json(json_bytes(args[values])) if len(args) > values else None
     attempt = Attempt.begin(CURRENT_HEADER.get(), carried)
     if attempt.header.run != attempt.info.workflow_run_id:
-        message = f"{attempt.step} was scheduled in run {attempt.header.run}, before a reset; it is dispatched again"
-        raise encode.infrastructure(encode.ELSEWHERE, attempt, message)
+        message = f"{attempt.step} was scheduled in run {attempt.header.run}, before a reset"
+        raise encode.infrastructure(encode.ELSEWHERE, attempt, f"{message}; it is dispatched again")
     return attempt
 
 
@@ -153,7 +155,9 @@ class _Execution:
         if activity.is_cancelled() and isinstance(error, asyncio.CancelledError):
             kind = encode.CANCELLED if asked_to_end() else encode.LOST
             return encode.infrastructure(kind, attempt, f"{self._who} was interrupted")
-        attempt.verdict = attempt.verdict.failed(unknown=any(isinstance(e, OutcomeUnknown) for e in causes(error)))
+        attempt.verdict = attempt.verdict.failed(
+            unknown=any(isinstance(e, OutcomeUnknown) for e in causes(error))
+        )
         attempt.ended = True
         final = self._final(error)
         if not final and not attempt.last:
@@ -170,7 +174,9 @@ class _Execution:
         policy = self.attempt.info.retry_policy
         names = set((policy and policy.non_retryable_error_types) or ())
         for cause in causes(error):
-            if isinstance(cause, Unrecoverable) or (isinstance(cause, ApplicationError) and cause.non_retryable):
+            if isinstance(cause, Unrecoverable) or (
+                isinstance(cause, ApplicationError) and cause.non_retryable
+            ):
                 return True
         own = {c.__name__ for c in type(error).__mro__} | {getattr(error, "type", None)}
         return bool(names & own)

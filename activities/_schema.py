@@ -48,7 +48,7 @@ class Schema(Generic[T]):
             InvalidInput: when it doesn't fit the type.
             NotSerializable: when a round trip would change it.
         """
-        typed = self._fit(value, what)
+        typed = self.fit(value, what)
         try:
             dumped = self.adapter.dump_python(
                 typed, mode="json", by_alias=True, round_trip=True, warnings=False
@@ -59,10 +59,19 @@ class Schema(Generic[T]):
         except Exception as error:
             raise _refused(error, NotSerializable(f"{what} doesn't survive JSON: {_why(error)}")) from None
         if changed:
-            raise NotSerializable(
-                f"{what} doesn't survive JSON: a round trip changes it; keep all of it in fields"
-            )
+            raise NotSerializable(f"{what} doesn't survive JSON: {self._changed(typed)}")
         return dumped
+
+    def fit(self, value: Any, what: str) -> T:
+        """Turn what pydantic turns into an instance into one; an instance stays itself.
+
+        Raises:
+            InvalidInput: naming the fields that don't fit, without values.
+        """
+        try:
+            return self.adapter.validate_python(value, from_attributes=True)
+        except Exception as error:
+            raise self._unfit(error, what) from None
 
     def load(self, data: bytes, what: str) -> T:
         """Turn JSON into a value.
@@ -109,11 +118,13 @@ class Schema(Generic[T]):
     def _unfit(self, error: Exception, what: str) -> Exception:
         return _refused(error, InvalidInput(f"{what} doesn't fit {self.name}: {_why(error)}"))
 
-    def _fit(self, value: Any, what: str) -> T:
+    def _changed(self, typed: T) -> str:
+        """Say why a round trip changes a value: in an ``Any``, NaN and infinity become ``null``."""
         try:
-            return self.adapter.validate_python(value, from_attributes=True)
-        except Exception as error:
-            raise self._unfit(error, what) from None
+            finite(self.adapter.dump_python(typed, round_trip=True, warnings=False))
+        except NotSerializable as error:
+            return error.message
+        return "a round trip changes it; keep all of it in fields"
 
 
 def _refused(error: Exception, refusal: Exception) -> Exception:

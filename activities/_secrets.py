@@ -73,4 +73,6 @@ async def resolve(source: SecretSource, ref: SecretRef) -> str:
     try:
         return await source.get(ref.name)
     except KeyError:
-        raise Unrecoverable(f"secret {ref.name!r} isn't known to this worker; give it to its SecretSource") from None
+        raise Unrecoverable(
+            f"secret {ref.name!r} isn't known to this worker; give it to its SecretSource"
+        ) from None

@@ -74,7 +74,13 @@ def ended_well(payload: Payload, carried: Verdict, *, local: bool) -> Settled:
     verdict = Verdict.from_json({**carried.to_json(), **_only_verdict(beside), "called": True})
     skipped = beside.get("skipped")
     given = () if skipped is not None and output is None else (output,)
-    return Settled(Status.DONE if skipped is None else Status.SKIPPED, verdict, given, skipped=skipped, envelope=value if local else None)
+    return Settled(
+        Status.DONE if skipped is None else Status.SKIPPED,
+        verdict,
+        given,
+        skipped=skipped,
+        envelope=value if local else None,
+    )
 
 
 def ended_badly(error: BaseException, carried: Verdict) -> Settled:
@@ -140,7 +146,9 @@ def _without_entry(error: ApplicationError) -> BaseException:
     proto = FailureProto()
     proto.CopyFrom(error.failure)
     del proto.application_failure_info.details.payloads[-1]
-    return DataConverter.default.failure_converter.from_failure(proto, DataConverter.default.payload_converter)
+    return DataConverter.default.failure_converter.from_failure(
+        proto, DataConverter.default.payload_converter
+    )
 
 
 def _only_verdict(data: dict[str, Json]) -> dict[str, Json]:
@@ -149,4 +157,3 @@ def _only_verdict(data: dict[str, Json]) -> dict[str, Json]:
 
 def _is_cancel(error: BaseException) -> bool:
     return isinstance(error, (CancelledError, asyncio.CancelledError))
-

@@ -16,8 +16,9 @@ _PART = re.compile(
 def newest(versions: Iterable[Version], range_: str | None) -> Version | None:
     """Pick the newest version in a range.
 
-    As in npm, a pre-release only counts when the range names one of the same ``major.minor.patch``, and a short
-    version stands for all that begin with it. A full one means that very version, build metadata included.
+    As in npm, a pre-release only counts when the range names one of the same ``major.minor.patch``, and a
+    short version stands for all that begin with it. A full one means that very version, build metadata
+    included.
 
     Args:
         versions: what there is.

@@ -19,10 +19,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from activities import Registry
-from bench.flows_by_hand import LocalByHand, RemoteByHand, add_one
-from bench.flows_ours import Local, Remote
+from bench.flows_by_hand import LocalByHand, RemoteByHand, SagaByHand, add_one, take_one
+from bench.flows_ours import Local, Remote, add_one_locally, planned, ten
 from bench.flows_ours import add_one as our_add_one
-from bench.flows_ours import add_one_locally
 from bench.stats import ratio
 from flows import CounterstepPlugin
 from worker import embedded
@@ -79,8 +78,8 @@ async def startup(address: str, count: int) -> list[float]:
     for _ in range(count):
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "worker.py", "--module", "bench.flows_ours", "--address", address, "--task-queue", "startup",
-            stdout=asyncio.subprocess.PIPE,
+            sys.executable, "worker.py", "--module", "bench.flows_ours", "--address", address,
+            "--task-queue", "startup", stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdout is not None
         await process.stdout.readline()
@@ -92,20 +91,36 @@ async def startup(address: str, count: int) -> list[float]:
 
 async def flows(address: str, count: int) -> list[dict[str, Any]]:
     """Compare our flows with those by hand."""
-    registry = Registry(our_add_one, add_one_locally, Remote, Local)
+    registry = Registry(our_add_one, add_one_locally, Remote, Local, ten)
     ours = await Client.connect(address, plugins=[CounterstepPlugin(registry)])
     hand = await Client.connect(address, data_converter=pydantic_data_converter)
     rows = []
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Worker(ours, task_queue="ours"))
-        by_hand = Worker(hand, task_queue="hand", workflows=[RemoteByHand, LocalByHand], activities=[add_one])
+        by_hand = Worker(
+            hand,
+            task_queue="hand",
+            workflows=[RemoteByHand, LocalByHand, SagaByHand],
+            activities=[add_one, take_one],
+        )
         await stack.enter_async_context(by_hand)
-        for kind, measure in (("remote", rate), ("local", duration)):
-            mine, theirs = starter(ours, f"{kind}@1.0.0", "ours"), starter(hand, f"{kind}-by-hand", "hand")
+        for kind, flow, measure in (
+            ("remote", "remote", rate),
+            ("local", "local", duration),
+            ("saga", "ten", rate),
+        ):
+            mine, theirs = starter(ours, f"{flow}@1.0.0", "ours"), starter(hand, f"{kind}-by-hand", "hand")
             my_shape, their_shape = await shape(mine, "ours"), await shape(theirs, "theirs")
             rows.append({"what": f"{kind}: events", "ours": my_shape[0], "by hand": their_shape[0]})
             size = my_shape[1] / their_shape[1]
-            rows.append({"what": f"{kind}: bytes", "ours": my_shape[1], "by hand": their_shape[1], "ratio": f"{size:.3f}"})
+            rows.append(
+                {
+                    "what": f"{kind}: bytes",
+                    "ours": my_shape[1],
+                    "by hand": their_shape[1],
+                    "ratio": f"{size:.3f}",
+                }
+            )
             found = ratio(await pairs(measure, mine, theirs, count))
             rows.append({"what": f"{kind}: {measure.__name__}", "ratio": str(found), "pairs": found.pairs})
     return rows
@@ -116,10 +131,15 @@ async def main(count: int) -> None:
     async with embedded(0, 0, None) as address:
         rows = await flows(address, count)
         times = await startup(address, 5)
+    began = time.perf_counter()
+    planned.plan(1000)
+    rows.append({"what": "planning 1,000 steps, ms", "ours": f"{(time.perf_counter() - began) * 1000:.0f}"})
     rows.append({"what": "start-up to first poll, s", "ours": f"{times[len(times) // 2]:.2f}"})
     table = Table("what", "ours", "by hand", "ours / by hand, median [95 %]", "target")
     for row in rows:
-        table.add_row(*(str(row.get(k, "")) for k in ("what", "ours", "by hand", "ratio")), TARGETS.get(row["what"], ""))
+        table.add_row(
+            *(str(row.get(k, "")) for k in ("what", "ours", "by hand", "ratio")), TARGETS.get(row["what"], "")
+        )
     Console().print(table)
     results = Path("bench/results")
     results.mkdir(exist_ok=True)
@@ -132,6 +152,9 @@ TARGETS = {
     "remote: rate": "≥ 0.95",
     "local: events": "≤ 16",
     "local: duration": "≤ 1.15",
+    "saga: events": "one more",
+    "saga: rate": "≥ 0.93",
+    "planning 1,000 steps, ms": "≤ 200",
     "start-up to first poll, s": "≤ 1.5",
 }
 

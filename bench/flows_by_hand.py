@@ -1,4 +1,4 @@
-"""Ten steps written by hand on the SDK, with what a careful author adds: ids, summaries, heartbeat timeouts."""
+"""Ten steps written by hand on the SDK, as a careful author does: ids, summaries, heartbeat timeouts."""
 
 from __future__ import annotations
 
@@ -53,4 +53,36 @@ class LocalByHand:
                 retry_policy=ONCE,
                 summary=DESCRIPTION,
             )
+        return value
+
+
+@activity.defn(name="take-one")
+async def take_one(value: int) -> None:
+    """Undo it."""
+
+
+@workflow.defn(name="saga-by-hand")
+class SagaByHand:
+    """Ten remote activities with their compensations, which a failure would run newest first."""
+
+    @workflow.run
+    async def run(self, value: int) -> int:
+        """Run them."""
+        undos: list[int] = []
+        try:
+            for number in range(10):
+                undos.append(number)
+                value = await workflow.execute_activity(
+                    add_one,
+                    value,
+                    activity_id=f"s{number}",
+                    start_to_close_timeout=timedelta(minutes=1),
+                    heartbeat_timeout=timedelta(seconds=30),
+                    retry_policy=ONCE,
+                    summary=DESCRIPTION,
+                )
+        except Exception:
+            for number in reversed(undos):
+                await workflow.execute_activity(take_one, number, start_to_close_timeout=timedelta(minutes=1))
+            raise
         return value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from activities import Context, operation
-from flows import Sequence
+from activities import Context, Outcome, operation
+from flows import Dag, Sequence, Step, saga
 
 
 @operation(id="add-one", version="1.0.0")
@@ -36,3 +36,26 @@ class Local(Sequence[int, int], id="local", version="1.0.0"):
         for _ in range(10):
             input = (await self.execute(add_one_locally, input)).output
         return input
+
+
+@add_one.undo
+async def take_one(ctx: Context[None], input: int, outcome: Outcome[int]) -> None:
+    """Undo it."""
+
+
+@saga(id="ten", version="1.0.0")
+def ten(dag: Dag, params: int) -> Step[int]:
+    """Ten remote steps, one after another."""
+    last = dag.append("s0", add_one, params)
+    for number in range(1, 10):
+        last = dag.append(f"s{number}", add_one, last.ref())
+    return last
+
+
+@saga(id="planned", version="1.0.0")
+def planned(dag: Dag, params: int) -> Step[int]:
+    """So many steps, only to be planned."""
+    last = dag.append("s0", add_one, 0)
+    for number in range(1, params):
+        last = dag.append(f"s{number}", add_one, last.ref())
+    return last

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import typer
 
+from counterstep.graph import graph
+from counterstep.undo import undo
 from worker import run, worker
 
-app = typer.Typer(name="counterstep", help="Durable operations on Temporal.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="counterstep",
+    help="Durable operations on Temporal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 app.command()(worker)
+app.command()(undo)
+app.command()(graph)
 
 
 @app.callback()

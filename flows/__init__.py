@@ -2,6 +2,9 @@
 
 # Errors
 from flows._control import Decision
+
+# Writing flows
+from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
@@ -19,16 +22,14 @@ from flows._errors import (
 
 # Running them
 from flows._module import Module, load_modules
-from flows._plugin import CounterstepPlugin
-
-# Writing flows
-from flows._dag import Dag, Pending, Step, no_undo
 from flows._plan import Plan
+from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
 from flows._sequence import Sequence
+from flows._start import TASK_QUEUE, start, undo
 from flows._template import Ref
-from flows._start import TASK_QUEUE, start
+from flows._undone import Undone
 
 __all__ = [
     "ApprovalRejected",
@@ -55,8 +56,10 @@ __all__ = [
     "Step",
     "Stuck",
     "TASK_QUEUE",
+    "Undone",
     "load_modules",
     "no_undo",
     "saga",
     "start",
+    "undo",
 ]

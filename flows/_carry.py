@@ -7,10 +7,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 from zlib import compress, decompress
 
-import pydantic_core
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from activities import Failure, Status
 from activities._json import PAYLOAD_LIMIT, Json, size
@@ -74,11 +72,24 @@ class CarriedStep(BaseModel):
 
     def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
         """Give the record back, to the run that has it now."""
-        header = self.header.model_copy(update={"run": run_id, "origin": self.header.origin or self.header.run})
-        settled = Settled(self.status, Verdict.from_json(self.verdict), self.output, error=error_of(self.failure))
+        header = self.header.model_copy(
+            update={"run": run_id, "origin": self.header.origin or self.header.run}
+        )
+        settled = Settled(
+            self.status, Verdict.from_json(self.verdict), self.output, error=error_of(self.failure)
+        )
         undoing = Settled(Status.FAILED, error=error_of(self.undoing)) if self.undoing else None
         return UndoRecord(
-            order, self.step, definition, undo, self.input, header, settled, self.undone, undoing, tried=bool(undoing)
+            order,
+            self.step,
+            definition,
+            undo,
+            self.input,
+            header,
+            settled,
+            self.undone,
+            undoing,
+            tried=bool(undoing),
         )
 
 
@@ -86,7 +97,7 @@ class Carried(BaseModel):
     """The state of a saga between two runs.
 
     Attributes:
-        plan: the recorded plan.
+        plan: the recorded plan, as JSON.
         origin: the run id in which the flow itself began.
         began: when it began.
         ended: names of the steps that have ended well.
@@ -108,7 +119,7 @@ class Carried(BaseModel):
 
     model_config = _MODEL
 
-    plan: Plan
+    plan: str
     origin: str
     began: datetime
     ended: tuple[str, ...] = ()
@@ -127,18 +138,21 @@ class Carried(BaseModel):
     stopped: Note | None = None
     expired: bool = False
 
+    def planned(self) -> Plan:
+        """Read the plan."""
+        return Plan.model_validate_json(self.plan)
+
     def pack(self) -> Json:
         """Write it, compressed.
 
         Raises:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
-        plain = pydantic_core.to_json(self.model_dump(mode="json", exclude_defaults=True) | {"plan": self.plan.to_json()})
-        packed = b64encode(compress(plain)).decode()
+        packed = b64encode(compress(self.model_dump_json(exclude_defaults=True).encode())).decode()
         if len(packed) > PAYLOAD_LIMIT:
             raise HistoryLimit(
-                f"what {self.plan.id}@{self.plan.version} carries has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are "
-                "allowed; keep large values elsewhere and pass references"
+                f"what this saga carries into its next run has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are allowed; "
+                "keep large values elsewhere and pass references"
             )
         return {KEY: packed}
 
@@ -155,7 +169,7 @@ class Carried(BaseModel):
         control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
 
 
-def take_along(plan: Plan, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
+def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
     """Give what every saga carries; what is still to run is added by who runs it."""
     control = run.control
     return Carried(
@@ -176,13 +190,13 @@ def take_along(plan: Plan, run: Run, records: list[UndoRecord], cause: BaseExcep
     )
 
 
-def restore(carried: Carried, run: Run) -> list[UndoRecord]:
+def restore(carried: Carried, plan: Plan, run: Run) -> list[UndoRecord]:
     """Give a run what the one before it left; returns the records of steps that may have to be undone."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.pivoted, run.keeping = carried.pivoted, carried.keeping
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)
-    steps = {step.name: step for step in carried.plan.steps if isinstance(step, OperationStep)}
+    steps = {step.name: step for step in plan.steps if isinstance(step, OperationStep)}
     records = []
     for kept in carried.records:
         step = steps[kept.step]
@@ -194,11 +208,7 @@ def restore(carried: Carried, run: Run) -> list[UndoRecord]:
 
 def error_of(failure: Failure | None) -> BaseException | None:
     """Give a failure as an error with its causes."""
-    if failure is None:
-        return None
-    error = ApplicationError(failure.message, type=failure.type, non_retryable=True)
-    error.__cause__ = error_of(failure.cause)
-    return error
+    return None if failure is None else failure.as_error()
 
 
 def left(total: timedelta, began: datetime) -> float:

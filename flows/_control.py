@@ -138,5 +138,7 @@ class Control:
         decision = waiting.decision
         assert decision is not None
         if waiting.rejected:
-            raise ApprovalRejected(f"approval {name!r} rejected{Note(by=decision.by, reason=decision.reason)}")
+            raise ApprovalRejected(
+                f"approval {name!r} rejected{Note(by=decision.by, reason=decision.reason)}"
+            )
         return decision

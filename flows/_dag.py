@@ -3,75 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
-from activities import InvalidInput, Operation, Retry
-from activities._json import Json
-from activities._schema import Schema
-from flows._names import EXPLICIT
-from flows._plan import ApprovalStep, ConstantStep, OperationStep, PlanStep, SubsagaStep, WaitStep
-from flows._template import Ref, encode
-from flows._undo import UndoSpec
+from typing_extensions import Unpack
+
+from activities import Operation
+from flows._building import (
+    Building,
+    NoUndo,
+    Options,
+    Pending,
+    Step,
+    no_undo,
+    operation_step,
+    template_of,
+    why,
+)
+from flows._fit import misfits, shaped
+from flows._plan import ApprovalStep, ConstantStep, PlanStep, SubsagaStep, WaitStep
+from flows._template import literal
 
 if TYPE_CHECKING:
     from flows._saga import Saga
 
-Out = TypeVar("Out", covariant=True)
+__all__ = ["Builder", "Dag", "NoUndo", "Pending", "Step", "no_undo"]
+
 O = TypeVar("O")
+O2 = TypeVar("O2")
+O3 = TypeVar("O3")
 P = TypeVar("P")
-_ANY: Schema[Any] = Schema(Any)
-
-
-class _NoUndo:
-    """Says on purpose that a step is not undone."""
-
-    def __repr__(self) -> str:
-        return "no_undo"
-
-
-no_undo: Final = _NoUndo()
-
-
-@dataclass(frozen=True)
-class Step(Generic[Out]):
-    """A step that was put into a plan; refer to its output with :meth:`ref`.
-
-    Attributes:
-        name: full name, with the path of the subsagas around it.
-    """
-
-    name: str
-
-    def ref(self, *path: str | int) -> Any:
-        """Refer to the step's output, or to a field of it: ``network.ref("id")``.
-
-        Args:
-            path: field names and list indices, outermost first.
-        """
-        return Ref(self.name, path)
-
-
-@dataclass(frozen=True)
-class Pending(Generic[Out]):
-    """A step that :meth:`Dag.step` has made and that stands in no plan yet."""
-
-    name: str
-    operation: Any
-    input: Any
-    options: dict[str, Any] = field(default_factory=dict)
-    after: tuple[str, ...] | None = None
-
-
-@dataclass
-class _Building:
-    """What all namespaces of one plan share."""
-
-    steps: list[PlanStep] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-    operations: dict[str, Operation[Any, Any]] = field(default_factory=dict)
+Runs: TypeAlias = "Operation[Any, O] | Saga[Any, O]"
+Standing: TypeAlias = "Pending[O] | Step[O]"
+After: TypeAlias = Iterable[Step[Any]] | None
 
 
 class Dag:
@@ -79,172 +43,275 @@ class Dag:
 
     Every mistake is remembered, and what is refused leaves the plan as it was; the plan is made only when
     there is none.
+
+    Attributes:
+        all: what all namespaces of the plan share.
     """
 
-    def __init__(self, *, _building: _Building | None = None, _path: str = "", _tips: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, _building: Building | None = None, _path: str = "", _begin: tuple[str, ...] = ()
+    ) -> None:
         """Begin with nothing."""
-        self._all = _building or _Building()
+        self.all = _building or Building()
         self._path = _path
-        self._tips = _tips
-        self._count = len(self._all.steps)
+        self._begin = self._tips = _begin
+        self._count = len(self.all.steps)
+        self._pending: list[Pending[Any]] = []
 
-    def append(self, name: str, operation: Operation[Any, O], input: Any, **options: Any) -> Step[O]:
-        """Put an operation after everything that was appended before.
+    def append(self, name: str, runs: Runs[O], input: Any, **options: Unpack[Options]) -> Step[O]:
+        """Put an operation, or a subsaga, after everything that was appended before.
 
         Args:
             name: of the step, unique in its namespace.
-            operation: what it runs.
+            runs: the operation, or the saga.
             input: its model, or a template: literals and refs.
             options: ``undo=no_undo``, ``retry=``, ``timeout=``, ``pivot=True`` (no way back after it).
         """
-        return self._stage([Pending(name, operation, input, options)])[0]
+        return self._next(name, self._put(Pending(name, runs, input, options), self._tips))
 
-    def append_parallel(self, *steps: Pending[Any] | Step[Any]) -> tuple[Step[Any], ...]:
-        """Put steps beside each other, after everything that was appended before; all of them end before the next."""
-        pending = [step for step in steps if isinstance(step, Pending)]
+    @overload
+    def append_parallel(self, a: Standing[O], /) -> tuple[Step[O]]: ...
+    @overload
+    def append_parallel(self, a: Standing[O], b: Standing[O2], /) -> tuple[Step[O], Step[O2]]: ...
+    @overload
+    def append_parallel(
+        self, a: Standing[O], b: Standing[O2], c: Standing[O3], /
+    ) -> tuple[Step[O], Step[O2], Step[O3]]: ...
+    @overload
+    def append_parallel(self, *steps: Standing[O]) -> tuple[Step[O], ...]: ...
+    def append_parallel(self, *steps: Any) -> tuple[Step[Any], ...]:
+        """Put steps beside each other, after everything that was appended before; what follows waits for all.
+
+        Args:
+            steps: made with :meth:`step`.
+        """
         if not steps:
-            self._wrong("append_parallel", "a stage without steps; give it some, or leave it out")
-        return tuple(self._stage(pending))
+            place = f" after {', '.join(self._tips)}" if self._tips else ""
+            self.all.wrong(
+                f"{self._path}append_parallel{place}", "steps: there are none; give it some, or leave it out"
+            )
+        already = {step.name for step in steps if isinstance(step, Step)}
+        before = tuple(tip for tip in self._tips if tip not in already)
+        placed = tuple(self._in_stage(step, before) for step in steps)
+        self._tips = tuple(dict.fromkeys(s.name for s in placed if s.name in self.all.steps)) or self._tips
+        return placed
 
+    @overload
     def step(
-        self, name: str, operation: Operation[Any, O], input: Any, *, after: Iterable[Step[Any]] | None = None, **options: Any
-    ) -> Any:
-        """Make a step for :meth:`append_parallel`; with ``after`` it is put into the plan at once, with those edges.
+        self, name: str, runs: Runs[O], input: Any, *, after: None = None, **options: Unpack[Options]
+    ) -> Pending[O]: ...
+    @overload
+    def step(
+        self, name: str, runs: Runs[O], input: Any, *, after: Iterable[Step[Any]], **options: Unpack[Options]
+    ) -> Step[O]: ...
+    def step(
+        self, name: str, runs: Runs[O], input: Any, *, after: After = None, **options: Unpack[Options]
+    ) -> Pending[O] | Step[O]:
+        """Make a step for :meth:`append_parallel`; with ``after`` it is put into the plan at once.
 
         Args:
             name: of the step.
-            operation: what it runs.
+            runs: the operation, or the saga.
             input: its model, or a template.
             after: the steps that must have ended before it; the stage decides unless given.
             options: as in :meth:`append`.
         """
-        pending: Pending[O] = Pending(name, operation, input, options)
+        pending: Pending[O] = Pending(name, runs, input, options)
         if after is None:
+            self._pending.append(pending)
             return pending
-        tips = self._tips
-        placed = self._place(replace(pending, after=tuple(step.name for step in after)))
-        self._tips = (*(tip for tip in tips if tip not in {s.name for s in after}), placed.name)
-        return placed
+        edges = self._edges(name, after)
+        return self._aside(name, edges is not None and self._put(pending, edges), edges or ())
 
     def constant(self, name: str, value: Any) -> Step[Any]:
         """Give a value a name (steno: constant node). It waits for nothing, and nothing waits for it."""
-        full = self._path + name
-        try:
-            dumped = _ANY.dump(value, full)
-        except Exception as error:
-            self._wrong(full, f"value: {error}; give it a value that JSON can hold")
-            return Step(full)
-        self._add(ConstantStep(name=full, value=dumped))
-        return Step(full)
+        if self.all.free(self._path, name):
+            self._made(name, lambda: _constant(self._path + name, value))
+        return Step(f"{self._path}{name}")
 
-    def wait(self, name: str, duration: timedelta) -> Step[None]:
-        """Wait, after everything that was appended before."""
-        return self._next(WaitStep(name=self._path + name, after=self._tips, duration=duration))
+    def wait(self, name: str, duration: timedelta, *, after: After = None) -> Step[None]:
+        """Wait, after everything that was appended before, or after some steps.
 
-    def approval(self, name: str, *, timeout: timedelta | None = None) -> Step[Any]:
-        """Wait for an operator, after everything that was appended before."""
-        return self._next(ApprovalStep(name=self._path + name, after=self._tips, timeout=timeout))
+        Args:
+            name: of the step.
+            duration: above zero.
+            after: as in :meth:`step`.
+        """
+        return self._timed(
+            name, after, lambda full, edges: WaitStep(name=full, after=edges, duration=duration)
+        )
+
+    def approval(self, name: str, *, timeout: timedelta | None = None, after: After = None) -> Step[Any]:
+        """Wait for an operator, after everything that was appended before, or after some steps.
+
+        Args:
+            name: of the step.
+            timeout: above zero; as long as it takes unless given.
+            after: as in :meth:`step`.
+        """
+        return self._timed(
+            name, after, lambda full, edges: ApprovalStep(name=full, after=edges, timeout=timeout)
+        )
 
     def subsaga(self, name: str, saga: Saga[Any, O], params: Any) -> Step[O]:
         """Put another saga inline, as a namespace of its own, after everything that was appended before.
+
+        Several beside each other: ``append_parallel(dag.step("a", saga, params), …)``.
 
         Args:
             name: its steps are called ``name/step``; outside only its result is visible.
             saga: whose builder is called with the params.
             params: its model, or a template; fields given as refs reach its steps' inputs.
         """
-        full = self._path + name
-        inner = Dag(_building=self._all, _path=f"{full}/", _tips=self._tips)
-        result = saga.build(inner, saga.shape(params, full, self._wrong))
-        if inner.empty:
-            self._wrong(full, f"{saga.definition} has no step; a subsaga needs one")
-        end = SubsagaStep(name=full, after=inner._tips, result=result.name if isinstance(result, Step) else None)
-        return self._next(end)
+        return self.append(name, saga, params)
 
     @property
     def empty(self) -> bool:
         """Whether no step was put into it."""
-        return len(self._all.steps) == self._count
+        return len(self.all.steps) == self._count
 
-    @property
-    def steps(self) -> tuple[PlanStep, ...]:
-        """The steps so far, in plan order."""
-        return tuple(self._all.steps)
+    def _put(self, pending: Pending[Any], after: tuple[str, ...]) -> bool:
+        """Put a step into the plan, and say whether it stands."""
+        from flows._saga import Saga
 
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong so far, a line each."""
-        return list(self._all.problems)
-
-    @property
-    def operations(self) -> list[Operation[Any, Any]]:
-        """The operations that its steps name."""
-        return list(self._all.operations.values())
-
-    def _stage(self, pending: list[Pending[Any]]) -> list[Step[Any]]:
-        placed = [self._place(replace(p, after=self._tips)) for p in pending]
-        if placed:
-            self._tips = tuple(step.name for step in placed)
-        return placed
-
-    def _place(self, pending: Pending[Any]) -> Step[Any]:
+        if not self.all.free(self._path, pending.name):
+            return False
+        if isinstance(pending.runs, Saga):
+            return self._inline(pending, after)
         full = self._path + pending.name
-        if not isinstance(pending.operation, Operation):
-            self._wrong(full, f"operation: {pending.operation!r} is none; give what @operation made")
-            return Step(full)
-        self._all.operations[str(pending.operation.definition)] = pending.operation
+        if not isinstance(pending.runs, Operation):
+            self.all.refuse(
+                full, f"operation: {_shown(pending.runs)} is none; give what @operation or @saga made"
+            )
+            return False
+        return self.all.use(pending.runs, full) and self._made(
+            pending.name, lambda: operation_step(full, pending, after)
+        )
+
+    def _inline(self, pending: Pending[Any], after: tuple[str, ...]) -> bool:
+        saga, full, count = pending.runs, self._path + pending.name, len(self.all.steps)
+        inner = Dag(_building=self.all, _path=f"{full}/", _begin=after)
+        wrong, params = _params(pending, saga)
+        for line in wrong:
+            self.all.refuse(full, line)
+        if wrong:
+            return False
         try:
-            template = encode(pending.input, lambda value: _ANY.dump(value, full))
-            self._add(_operation_step(full, pending, template))
-        except (TypeError, ValueError, InvalidInput) as error:
-            self._wrong(full, f"{error}")
-        return Step(full)
+            result = inner.finish(saga.build(inner, params))
+        except Exception as error:
+            self.all.back_to(count)
+            raised = f"raised {type(error).__name__}: {why(error)}"
+            self.all.refuse(full, f"the builder of {saga.definition} {raised}")
+            return False
+        return self._made(pending.name, lambda: SubsagaStep(name=full, after=inner._tips, result=result))
 
-    def _next(self, step: PlanStep) -> Step[Any]:
-        if self._add(step):
-            self._tips = (step.name,)
-        return Step(step.name)
+    def _made(self, name: str, make: Callable[[], PlanStep]) -> bool:
+        """Make a step and put it in, unless something of it is wrong."""
+        try:
+            step = make()
+        except Exception as error:
+            self.all.refuse(self._path + name, why(error))
+            return False
+        self.all.steps[step.name] = step
+        return True
 
-    def _add(self, step: PlanStep) -> bool:
-        name = step.name[len(self._path) :]
-        if not EXPLICIT.match(name):
-            self._wrong(step.name[:120], "name: must be letters, digits, '-' and '_', at most 100 of them")
-        elif step.name in self._all.names:
-            self._wrong(step.name, "name: used twice; each step needs its own")
+    def finish(self, result: Any) -> str | None:
+        """Take what the builder returned.
+
+        Returns:
+            The full name of the step whose output is the result, if there is one.
+        """
+        where = f"{self._path[:-1]}: result" if self._path else "result"
+        for pending in self._pending:
+            self.all.refuse(
+                f"{self._path}{pending.name}",
+                "after: stands nowhere; give it to append_parallel, or say after=",
+            )
+        if self._path and self.empty:
+            self.all.wrong(self._path[:-1], "there is no step in it; a subsaga needs one")
+        if result is None or isinstance(result, Pending):
+            return None
+        if not isinstance(result, Step):
+            self.all.wrong(where, f"the builder returned {_shown(result)}; let it return a step, or nothing")
+        elif result.name.startswith(self._path) and result.name in {*self.all.steps, *self.all.refused}:
+            return result.name
         else:
-            self._all.names.add(step.name)
-            self._all.steps.append(step)
-            return True
-        return False
+            self.all.wrong(where, f"{result.name} is none of its steps; let the builder return one")
+        return None
 
-    def _wrong(self, where: str, what: str) -> None:
-        self._all.problems.append(f"{where}: {what}")
+    def _edges(self, name: Any, after: Iterable[Step[Any]]) -> tuple[str, ...] | None:
+        """Give the names of what a step comes after; ``None`` when something else is among them."""
+        given = (after,) if isinstance(after, Step) else tuple(after)
+        for other in given:
+            if not isinstance(other, Step):
+                self.all.refuse(
+                    f"{self._path}{name}",
+                    f"after: {_shown(other)} is no step of it; give what append returned",
+                )
+                return None
+        names = tuple(dict.fromkeys(step.name for step in given))
+        inside = any(map(self._follows, names))
+        return names if inside else (*self._begin, *names)
+
+    def _follows(self, name: str) -> bool:
+        """Whether what comes after a step comes after what stood before this namespace."""
+        return name.startswith(self._path) and not isinstance(self.all.steps.get(name), ConstantStep)
+
+    def _in_stage(self, step: Any, before: tuple[str, ...]) -> Step[Any]:
+        if isinstance(step, Step):
+            return step
+        if not isinstance(step, Pending):
+            self.all.refuse(
+                f"{self._path}append_parallel", f"steps: {_shown(step)} is none; give what dag.step returned"
+            )
+            return Step(f"{self._path}append_parallel")
+        if step in self._pending:
+            self._pending.remove(step)
+        self._put(step, before)
+        return Step(f"{self._path}{step.name}")
+
+    def _timed(self, name: str, after: After, make: Callable[[str, tuple[str, ...]], PlanStep]) -> Step[Any]:
+        edges = self._tips if after is None else self._edges(name, after)
+        stands = (
+            edges is not None
+            and self.all.free(self._path, name)
+            and self._made(name, lambda: make(self._path + name, edges))
+        )
+        return self._next(name, stands) if after is None else self._aside(name, stands, edges or ())
+
+    def _next(self, name: str, stands: bool) -> Step[Any]:
+        if stands:
+            self._tips = (self._path + name,)
+        return Step(f"{self._path}{name}")
+
+    def _aside(self, name: str, stands: bool, edges: tuple[str, ...]) -> Step[Any]:
+        if stands:
+            self._tips = (*(tip for tip in self._tips if tip not in edges), self._path + name)
+        return Step(f"{self._path}{name}")
 
 
-def _operation_step(full: str, pending: Pending[Any], template: Json) -> OperationStep:
-    op: Operation[Any, Any] = pending.operation
-    options = dict(pending.options)
-    unwanted = options.pop("undo", None) is no_undo
-    pivot = bool(options.pop("pivot", False))
-    retry: Retry = options.pop("retry", None) or op.retry
-    timeout: timedelta = options.pop("timeout", None) or op.timeout
-    if options:
-        raise TypeError(f"options {', '.join(sorted(options))}: there are undo, retry, timeout and pivot")
-    return OperationStep(
-        name=full,
-        after=pending.after or (),
-        operation=str(op.definition),
-        input=template,
-        description=op.definition.description,
-        timeout=timeout,
-        retry=retry,
-        local=op.placement == "local",
-        task_queue=op.task_queue,
-        at_most_once=op.at_most_once,
-        undo=None if unwanted else UndoSpec.of(op),
-        no_undo=unwanted,
-        pivot=pivot,
-    )
+def _params(pending: Pending[Any], saga: Saga[Any, Any]) -> tuple[list[str], Any]:
+    """Make a subsaga's params; say what is wrong with them."""
+    if pending.options:
+        return [f"options {', '.join(pending.options)}: a subsaga has none; its steps have them"], None
+    try:
+        template = template_of(pending.input)
+    except TypeError as error:
+        return [f"params: {error}"], None
+    wrong = [f"params: {line}" for line in misfits(template, saga.input)]
+    return wrong, None if wrong else shaped(template, saga.input.type)
+
+
+def _constant(name: str, value: Any) -> ConstantStep:
+    try:
+        return ConstantStep(name=name, value=literal(value, "it"))
+    except Exception as error:
+        raise TypeError(f"value: {why(error)}; give a value that JSON can hold") from None
+
+
+def _shown(value: Any) -> str:
+    """Name a value that is out of place, without a long text."""
+    return f"{type(value).__name__} {getattr(value, '__name__', None) or repr(value)}"[:100]
 
 
 Builder = Callable[[Dag, P], Step[O] | None]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from zlib import compress, decompress
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict
@@ -15,13 +13,14 @@ from temporalio.common import RawValue, VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
 from activities import Definition, InvalidInput
-from activities._json import PAYLOAD_LIMIT, Json
+from activities._json import Json
 from activities._schema import Schema
 from flows._carry import KEY, Carried, error_of
-from flows._errors import InvalidPlan
+from flows._errors import refusal
 from flows._flow import Flow
 from flows._interpreter import Interpreter
 from flows._operated import Operated
+from flows._packed import pack, unpack
 from flows._plan import Plan
 from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
@@ -29,9 +28,7 @@ from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_json
 
-PLAN_LIMIT = PAYLOAD_LIMIT
-PACKED_FROM = 256 * 1024
-PACKED = "zlib:"
+PLAN_LIMIT = int(1.8 * 1024 * 1024)
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
 
@@ -62,19 +59,20 @@ class Resolved(BaseModel):
         Raises:
             InvalidPlan: when it is too large even when packed.
         """
-        text = pydantic_core.to_json(plan.to_json()).decode()
-        if len(text) > PACKED_FROM:
-            text = PACKED + b64encode(compress(text.encode())).decode()
+        text = pack(pydantic_core.to_json(plan.to_json()).decode())
         if len(text) > PLAN_LIMIT:
-            raise InvalidPlan(f"{plan.id}@{plan.version}: the plan has {len(text)} bytes packed, {PLAN_LIMIT} can be recorded")
+            size = f"the plan has {len(text)} bytes packed, {PLAN_LIMIT} can be recorded"
+            raise refusal(f"{plan.id}@{plan.version}", [f"steps: {size}; make it two sagas"])
         return cls(plan=text)
+
+    @property
+    def text(self) -> str:
+        """The plan's JSON."""
+        return unpack(self.plan or "")
 
     def unpacked(self) -> Plan:
         """Read the plan back."""
-        text = self.plan or ""
-        if text.startswith(PACKED):
-            text = decompress(b64decode(text[len(PACKED) :])).decode()
-        return Plan.model_validate_json(text)
+        return Plan.model_validate_json(self.text)
 
 
 class Dispatching(Operated):
@@ -107,13 +105,13 @@ class Dispatching(Operated):
             raise
         if resolved.flow is not None:
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
-        return await self._interpret(resolved.unpacked(), guard)
+        return await self._interpret(resolved.text, guard)
 
-    async def _interpret(self, plan: Plan, guard: ResetGuard, carried: Carried | None = None) -> Json:
-        self._plan, self._resolving = plan, False
+    async def _interpret(self, text: str, guard: ResetGuard, carried: Carried | None = None) -> Json:
+        self._plan, self._resolving = (plan := Plan.model_validate_json(text)), False
         definition = Definition(plan.id, plan.version, plan.description)
         self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.policy)
-        interpreter = Interpreter(scope, plan, carried)
+        interpreter = Interpreter(scope, plan, text, carried)
         flow = Flow(scope, _ANY, interpreter.carry)
         if carried is not None and carried.phase == "unwinding":
             return await flow.unwind_on(error_of(carried.cause))

@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from temporalio.exceptions import FailureError
 
 from activities import CounterstepError
+from activities._failure import MESSAGE_LIMIT, cut
+
+_LINE = 600
 
 if TYPE_CHECKING:
     from counterstep.reports import Report
@@ -115,3 +118,16 @@ def first_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def refusal(who: str, lines: list[str]) -> InvalidPlan:
+    """Make the error that lists mistakes, as many as have room."""
+    count = f"{len(lines)} mistake{'s'[: len(lines) > 1]}"
+    text = f"{who[:120]} can't be run, {count}:"
+    for number, line in enumerate(lines):
+        shown = cut(line.replace("\n", " "), _LINE)
+        if len(text.encode()) + len(shown.encode()) > MESSAGE_LIMIT - 100:
+            text += f"\nand {len(lines) - number} more"
+            break
+        text += f"\n{shown}"
+    return InvalidPlan(text)

@@ -1,4 +1,4 @@
-"""One operation on its way through a run: recorded, scheduled, settled, reported. Sequences and sagas share it."""
+"""One operation on its way through a run: recorded, scheduled, settled, reported; for sequences and sagas."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ class Executing:
         spec = self._spec
         if spec.undo is None:
             return None
-        record = UndoRecord(self._run.order(), spec.name, str(spec.definition), spec.undo, spec.data, spec.header)
+        record = UndoRecord(
+            self._run.order(), spec.name, str(spec.definition), spec.undo, spec.data, spec.header
+        )
         self._records.append(record)
         self._run.undoable(size(spec.data))
         return record
@@ -199,6 +201,7 @@ def bounded(data: Json, who: str) -> Json:
     """
     if size(data) > PAYLOAD_LIMIT:
         raise InvalidInput(
-            f"{who}: the input has {size(data)} bytes, {PAYLOAD_LIMIT} are allowed; pass a reference to where it is kept"
+            f"{who}: the input has {size(data)} bytes, {PAYLOAD_LIMIT} are allowed; "
+            "pass a reference to where it is kept"
         )
     return data

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, PlainSerializer, RootModel, WrapSerializer
+from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
@@ -60,7 +61,11 @@ def _inner(type_: Any, part: str | int) -> list[Any]:
     fields = named(type_)
     if fields is not None:
         return _members(fields[part]) if isinstance(part, str) and part in fields else []
-    if type_ is None or (isinstance(type_, type) and issubclass(type_, _SCALARS)) or get_origin(type_) is Literal:
+    if (
+        type_ is None
+        or (isinstance(type_, type) and issubclass(type_, _SCALARS))
+        or get_origin(type_) is Literal
+    ):
         return []
     origin = get_origin(type_) or type_
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -80,18 +85,24 @@ def named(type_: Any) -> dict[str, Any] | None:
     """Give a type's fields by their names in JSON; ``None`` when it has none, or may have others."""
     if isinstance(type_, type) and issubclass(type_, BaseModel):
         return _of_model(type_)
-    if isinstance(type_, type) and dataclasses.is_dataclass(type_) and not hasattr(type_, "__pydantic_fields__"):
+    if isinstance(type_, type) and dataclasses.is_dataclass(type_) and not is_pydantic_dataclass(type_):
         return {f.name: get_type_hints(type_)[f.name] for f in dataclasses.fields(type_)}
     return get_type_hints(type_) if is_typeddict(type_) else None
 
 
 def _of_model(model: type[BaseModel]) -> dict[str, Any] | None:
     decorators = model.__pydantic_decorators__
-    if model.model_config.get("extra") == "allow" or decorators.model_serializers or issubclass(model, RootModel):
+    if (
+        model.model_config.get("extra") == "allow"
+        or decorators.model_serializers
+        or issubclass(model, RootModel)
+    ):
         return None
     written = {name for each in decorators.field_serializers.values() for name in each.info.fields}
     return {
-        info.serialization_alias or info.alias or name: Any if name in written or _written(info) else info.annotation
+        info.serialization_alias or info.alias or name: Any
+        if name in written or _written(info)
+        else info.annotation
         for name, info in model.model_fields.items()
     }
 

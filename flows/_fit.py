@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pydantic_core
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -15,7 +16,7 @@ from activities._failure import FROM_PYDANTIC, LOC_LIMIT, cut, reason_of
 from activities._json import Json
 from activities._schema import Schema
 from flows._fields import plain
-from flows._template import LITERAL, REF, Ref, fill, refs
+from flows._template import LITERAL, REF, Ref, refs, replaced
 
 _UNSEEN = "a value that isn't known yet"
 _SHOWN = 10
@@ -31,9 +32,11 @@ def misfits(template: Json, schema: Schema[Any]) -> Iterator[str]:
     """
     yield from _dropped(template, schema.type, "")
     try:
-        schema.adapter.validate_json(pydantic_core.to_json(fill(template, lambda _: _UNSEEN)))
+        schema.adapter.validate_json(pydantic_core.to_json(replaced(template, lambda *_: _UNSEEN)))
     except ValidationError as error:
-        rows = [row for row in error.errors(include_url=False, include_context=False) if _certain(row, template)]
+        rows = [
+            row for row in error.errors(include_url=False, include_context=False) if _certain(row, template)
+        ]
         for row in rows[:_SHOWN]:
             yield f"{cut('.'.join(map(str, row['loc'])), LOC_LIMIT) or 'value'}: {reason_of(row)}"
         if len(rows) > _SHOWN:
@@ -87,7 +90,8 @@ def _closed(type_: Any) -> Fields | None:
     """Give the fields of a type that drops what it doesn't know."""
     if isinstance(type_, type) and issubclass(type_, BaseModel):
         open_ = type_.model_config.get("extra") in ("allow", "forbid")
-        if open_ or type_.__pydantic_decorators__.model_validators:
+        validators = type_.__pydantic_decorators__.model_validators.values()
+        if open_ or any(validator.info.mode != "after" for validator in validators):
             return None
     fields = fields_of(type_)
     return fields if fields is None or all(names for names, _ in fields.values()) else None
@@ -105,10 +109,12 @@ def fields_of(type_: Any) -> Fields | None:
 
     The names are empty where a field is read from somewhere else.
     """
-    if not isinstance(type_, type) or issubclass(type_, RootModel) or hasattr(type_, "__pydantic_dataclass__"):
+    if not isinstance(type_, type) or issubclass(type_, RootModel) or is_pydantic_dataclass(type_):
         return None
     if issubclass(type_, BaseModel):
-        return {name: (_names(name, info, type_), info.annotation) for name, info in type_.model_fields.items()}
+        return {
+            name: (_names(name, info, type_), info.annotation) for name, info in type_.model_fields.items()
+        }
     if dataclasses.is_dataclass(type_):
         hints = get_type_hints(type_, include_extras=True)
         return {f.name: ([f.name], hints[f.name]) for f in dataclasses.fields(type_) if f.init}
@@ -138,7 +144,7 @@ def shaped(template: Json, type_: Any) -> Any:
         return _stand_in(plain(type_), next(refs(template)))
     type_ = _sole(type_)
     if not _has_refs(template):
-        value = fill(template, lambda _: None)
+        value = replaced(template, lambda *_: None)
         return TypeAdapter(type_).validate_json(pydantic_core.to_json(value))
     if isinstance(template, list):
         inner = (*get_args(type_), Any)[0] if get_origin(type_) is list else Any
@@ -151,7 +157,7 @@ def _made(template: Mapping[str, Json], type_: Any) -> Any:
     if fields is None:
         inner = (*get_args(type_), Any, Any)[1] if get_origin(type_) is dict else Any
         return {key: shaped(item, inner) for key, item in template.items()}
-    given = {}
+    given: dict[str, Any] = {}
     for name, (aliases, annotation) in fields.items():
         found = [alias for alias in aliases if alias in template]
         given |= {name: shaped(template[found[0]], annotation)} if found else {}

@@ -15,7 +15,16 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Resul
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
-from flows._errors import DeadlineExceeded, ExecutionStopped, HistoryLimit, Kept, RolledBack, Stuck, first_of, unwinds
+from flows._errors import (
+    DeadlineExceeded,
+    ExecutionStopped,
+    HistoryLimit,
+    Kept,
+    RolledBack,
+    Stuck,
+    first_of,
+    unwinds,
+)
 from flows._full import Full
 from flows._holding import DEADLINE, Action, Hold
 from flows._run import Run
@@ -66,7 +75,9 @@ class Flow:
         await self._check_reset()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if isinstance(error, workflow.ContinueAsNewError):
-            error = DefinitionError(f"{self.run.definition} continued as new by itself, so nothing in it could be undone")
+            error = DefinitionError(
+                f"{self.run.definition} continued as new by itself, so nothing in it could be undone"
+            )
         if error is None and not control.ending:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
@@ -109,7 +120,9 @@ class Flow:
         if unwinding and not await self._unwind():
             return await self._continue(cause)
         await self._check_reset()
-        end = self._end(cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding)
+        end = self._end(
+            cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding
+        )
         if isinstance(end, asyncio.CancelledError):
             await _cancelled_here()
         raise end
@@ -127,7 +140,11 @@ class Flow:
     def _keeps(self) -> bool:
         """Whether a failure leaves everything in place."""
         policy = self.scope.policy
-        return self.run.keeping or policy.on_failure == "keep" or (policy.on_failure == "hold" and policy.then == "keep")
+        return (
+            self.run.keeping
+            or policy.on_failure == "keep"
+            or (policy.on_failure == "hold" and policy.then == "keep")
+        )
 
     async def _deadline(self) -> None:
         """End the run when its time is over; after the pivot hold it instead, which no new step passes."""
@@ -139,7 +156,9 @@ class Flow:
         if not run.pivoted:
             run.control.expire()
             return
-        hold = await run.hold(Hold(DEADLINE, str(run.definition)), policy, f"the deadline of {policy.deadline} has passed")
+        hold = await run.hold(
+            Hold(DEADLINE, str(run.definition)), policy, f"the deadline of {policy.deadline} has passed"
+        )
         if hold.action is Action.EXPIRED:
             run.control.expire()
 
@@ -181,13 +200,17 @@ class Flow:
         who = self.run.definition
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
-            text = _stuck(f"{who} is stuck: {reason}", self.run.not_undone)
+            text = stuck_text(f"{who} is stuck: {reason}", self.run.not_undone)
             return self._leave("stuck", text, Stuck(text), cause)
         if cancelled:
-            what = "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"
+            what = (
+                "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"
+            )
             return self._leave("cancelled", what, asyncio.CancelledError(f"{who} was cancelled"), None)
         if unwound:
-            return self._leave("rolled_back", reason, RolledBack(f"{who} rolled back: {_plain(reason)}"), cause)
+            return self._leave(
+                "rolled_back", reason, RolledBack(f"{who} rolled back: {_plain(reason)}"), cause
+            )
         kept = f"{who} failed, and what it did is kept: {_plain(reason)}"
         text = f"{kept}; open steps: {self._open()}" if self.run.pivoted else kept
         return self._leave("kept", reason, Kept(text), cause)
@@ -199,7 +222,9 @@ class Flow:
         graph = self.scope.graph or states
         return ", ".join(step for step in graph if states.get(step, "not started") not in ended) or "none"
 
-    def _leave(self, state: str, reason: str, end: BaseException, cause: BaseException | None) -> BaseException:
+    def _leave(
+        self, state: str, reason: str, end: BaseException, cause: BaseException | None
+    ) -> BaseException:
         self.run.board.move(state)
         self.scope.end(Status.FAILED, error=cause or end)
         leave_memo(state, reason, self._left())
@@ -211,7 +236,7 @@ class Flow:
 
 
 async def _cancelled_here() -> None:
-    """Have this run cancelled too, if it was the run before it that was: only then does Temporal show it so."""
+    """Have this run cancelled too, if the run before it was: only then does Temporal show it so."""
     if workflow.cancellation_reason() is not None:
         return
     info = workflow.info()
@@ -253,7 +278,9 @@ async def undo_step(scope: Scope, step: str) -> None:
     run = scope.run
     record = next((r for r in scope.records if r.step == step), None)
     if record is None or record.undone or record.settled is None or record.settled.status is Status.SKIPPED:
-        raise CounterstepError(f"{step} has nothing to undo: it isn't a step of this flow with an undo, or it is undone")
+        raise CounterstepError(
+            f"{step} has nothing to undo: it isn't a step of this flow with an undo, or it is undone"
+        )
     task = asyncio.create_task(undo_one(run.gate, run, record))
     cancelled = await wait_for([task])
     left = task.result()
@@ -265,7 +292,7 @@ async def undo_step(scope: Scope, step: str) -> None:
         raise Stuck(f"step {step} is not undone: {left.reason}")
 
 
-def _stuck(head: str, left: list[NotUndone]) -> str:
+def stuck_text(head: str, left: list[NotUndone]) -> str:
     """Name every step that is not undone; the more there are, the shorter each reason."""
     room = max(MESSAGE_LIMIT // len(left), 150)
     return "\n".join([head, *(cut(f"not undone: {step}", room) for step in left)])
@@ -281,4 +308,6 @@ def _cause(error: BaseException) -> BaseException | None:
 def _plain(reason: str) -> str:
     """Leave out our own type's name at the beginning of a reason."""
     kind, _, rest = reason.partition(": ")
-    return rest if kind in ("OperationFailed", "SequenceFailed", "SeriesFailed", "ExecutionStopped") else reason
+    return (
+        rest if kind in ("OperationFailed", "SequenceFailed", "SeriesFailed", "ExecutionStopped") else reason
+    )

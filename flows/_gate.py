@@ -1,4 +1,4 @@
-"""What every activity passes before it is scheduled: the reset check, pause, and a bound on one task's bytes."""
+"""What every activity passes before it is scheduled: the reset check, pause, a bound on one task's bytes."""
 
 from __future__ import annotations
 

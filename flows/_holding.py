@@ -105,7 +105,9 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
     leave_memo(hold.state, f"{hold.step}: {why}", [])
     try:
         await workflow.wait_condition(
-            lambda: hold.action is not None, timeout=policy.hold_timeout, timeout_summary=f"{hold.step} is {hold.state}"
+            lambda: hold.action is not None,
+            timeout=policy.hold_timeout,
+            timeout_summary=f"{hold.step} is {hold.state}",
         )
     except TimeoutError:
         hold.action = Action.EXPIRED

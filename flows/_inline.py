@@ -68,7 +68,9 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     at.records += inner.records
     if cancelled:
         return asyncio.CancelledError(f"cancelled in {name}")
-    return SequenceFailed.of(f"{name} ({inner.definition}) failed: {Failure.of(error).message}", flow_report(inner, name))
+    return SequenceFailed.of(
+        f"{name} ({inner.definition}) failed: {Failure.of(error).message}", flow_report(inner, name)
+    )
 
 
 def _checked(cls: AnySequence, value: Any) -> Any:

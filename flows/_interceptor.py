@@ -1,4 +1,4 @@
-"""What our worker adds around workflows and activities: the step header, heartbeats, a check of start inputs."""
+"""What our worker adds around workflows and activities: step header, heartbeats, a check of start inputs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ class StepInterceptor(Interceptor):
         """See base class."""
         return _Activities(next)
 
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
         """See base class."""
         outbound = type("_Outbound", (_Outbound,), {"heartbeat_timeout": self.heartbeat_timeout})
         return type("_Inbound", (_Inbound,), {"outbound": outbound})

@@ -28,8 +28,9 @@ TIMED = (WaitStep, ApprovalStep)
 class Interpreter:
     """Runs a plan's steps, as parallel as it allows, ready ones in plan order."""
 
-    def __init__(self, scope: Scope, plan: Plan, carried: Carried | None = None) -> None:
-        """Take the run's scope, the plan, and what an earlier run carried here."""
+    def __init__(self, scope: Scope, plan: Plan, text: str, carried: Carried | None = None) -> None:
+        """Take the run's scope, the plan, its text as it was recorded, and what an earlier run carried here."""
+        self._text = text
         self._scope, self._run, self._plan = scope, scope.run, plan
         self._steps = {step.name: step for step in plan.steps}
         self._places = {step.name: index for index, step in enumerate(plan.steps)}
@@ -46,9 +47,11 @@ class Interpreter:
         heapify(self._ready)
         scope.graph = {step.name: step.after for step in plan.steps}
         if carried is not None:
-            scope.records += restore(carried, self._run)
+            scope.records += restore(carried, plan, self._run)
             self._outputs |= carried.outputs
-            self._outputs |= {r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output}
+            self._outputs |= {
+                r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output
+            }
 
     def _link(self) -> None:
         for step in self._plan.steps:
@@ -69,12 +72,7 @@ class Interpreter:
         running: dict[asyncio.Task[None], str] = {}
         try:
             while await self._something(running):
-                await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
-                for task in [t for t in running if t.done()]:
-                    self._ended(running.pop(task), task)
-                if self._failures and self._plan.policy.settle == "cancel":
-                    for task in running:
-                        task.cancel()
+                await self._one_ends(running)
         except (asyncio.CancelledError, Full):
             for task in running:
                 task.cancel()
@@ -84,6 +82,15 @@ class Interpreter:
             raise self._failures[0]
         return self._output(self._plan.result) if self._plan.result else None
 
+    async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
+        """Wait until something ends; a failure may cancel the rest."""
+        await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
+        for task in [t for t in running if t.done()]:
+            self._ended(running.pop(task), task)
+        if self._failures and self._plan.policy.settle == "cancel":
+            for task in running:
+                task.cancel()
+
     def carry(self, cause: BaseException | None, run: Run) -> Json:
         """Give what the next run needs.
 
@@ -91,22 +98,32 @@ class Interpreter:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         kept = {record.step for record in self._scope.records}
-        carried = take_along(self._plan, run, self._scope.records, cause)
-        outputs = {k: v for k, v in self._outputs.items() if k not in kept and not isinstance(self._steps[k], ConstantStep)}
+        carried = take_along(self._text, run, self._scope.records, cause)
+        outputs = {
+            k: v
+            for k, v in self._outputs.items()
+            if k not in kept and not isinstance(self._steps[k], ConstantStep)
+        }
         steps = [self._steps[name] for name in self._began]
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
                 "outputs": outputs,
                 "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
-                "approvals": {s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)},
+                "approvals": {
+                    s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)
+                },
             }
         ).pack()
 
     def _left(self, name: str, total: timedelta | None) -> float | None:
         """Give the seconds that are left of a timer that was begun."""
         seconds = self._whole(name, total)
-        return None if seconds is None else max(seconds - (workflow.now() - self._began[name]).total_seconds(), 0.001)
+        return (
+            None
+            if seconds is None
+            else max(seconds - (workflow.now() - self._began[name]).total_seconds(), 0.001)
+        )
 
     def _whole(self, name: str, total: timedelta | None) -> float | None:
         """Give the seconds of a timer, or those that an earlier run left of it."""
@@ -122,7 +139,11 @@ class Interpreter:
         """
         while True:
             runs = self._start(running)
-            if self._full and all(isinstance(self._steps[name], TIMED) for name in running.values()) and self._more(running):
+            if (
+                self._full
+                and all(isinstance(self._steps[name], TIMED) for name in running.values())
+                and self._more(running)
+            ):
                 raise Full
             if runs or not (self._ready and self._run.control.holds and not self._failures):
                 return runs
@@ -211,7 +232,9 @@ class Interpreter:
         board.set(step.name, "waiting for approval")
         try:
             seconds = self._seconds(step.name, step.timeout)
-            decision = await self._run.control.approval(step.name, None if seconds is None else timedelta(seconds=seconds))
+            decision = await self._run.control.approval(
+                step.name, None if seconds is None else timedelta(seconds=seconds)
+            )
         except BaseException:
             board.set(step.name, "not approved")
             raise

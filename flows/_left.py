@@ -1,18 +1,20 @@
-"""What the runs of one origin left in place. Pure: histories in, steps out.
+"""What the runs of one flow left in place. Pure: histories in, steps out.
 
 ``resume_from`` and ``undo`` both ask here, so that they agree on what took effect and what was undone since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from activities import Failure, Status
 from activities._settled import Settled
 from counterstep.reports import RunHistory, StepHistory
 from flows._calls import call_digest
+from flows._carry import Carried, CarriedStep
 from flows._errors import Kept
+from flows._plan import OperationStep
 from flows._resume import Taken, TakenOver
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
@@ -23,35 +25,41 @@ class Left:
     """What runs left in place.
 
     Attributes:
-        steps: those whose effect nobody has undone, in the order in which they were first scheduled. What is known
-            of their operations' undos isn't filled in.
-        undone: names of those that were undone.
+        steps: those whose effect nobody has undone, in the order in which they were first scheduled. How their
+            operations are undone is filled in only where a plan or an earlier run says so.
+        undone: names of those that were undone, in that order.
         tried: names of those whose undo was tried, and didn't succeed.
     """
 
     steps: tuple[Taken, ...]
-    undone: frozenset[str]
+    undone: tuple[str, ...]
     tried: frozenset[str]
 
 
+def flow_origin(run: RunHistory) -> str:
+    """Give the run id in which a run's flow itself began."""
+    carried = Carried.unpack(run.input)
+    return carried.origin if carried else run.origin
+
+
 def left_by(runs: Sequence[RunHistory], earlier: TakenOver, undoing: Iterable[RunHistory] = ()) -> Left:
-    """Fold the histories of one origin into what they left.
+    """Fold the histories of one flow into what they left.
 
     Args:
         runs: of the flow and its resets, oldest first.
-        earlier: what they took over from another run.
+        earlier: what they took over from another flow.
         undoing: of the workflow that undoes them.
     """
     steps = {taken.step: taken for taken in earlier.steps}
+    undone: dict[str, None] = {}
     for run in runs:
-        for step in run.forward():
-            settled = step.settled
-            if step.args and settled.verdict.called:
-                steps[step.step] = merged(steps.get(step.step), _taken(run, step, settled))
-    asked = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo}
-    undone = frozenset(name for run in (*runs, *undoing) for name in undone_in(run))
-    kept = (taken for name, taken in steps.items() if name not in undone)
-    return Left(tuple(kept), undone, frozenset(asked) - undone)
+        carried = Carried.unpack(run.input)
+        for taken in (*_carried(run, carried), *_run(run)):
+            steps[taken.step] = merged(steps.get(taken.step), taken)
+        undone |= dict.fromkeys(step.step for step in (carried.records if carried else ()) if step.undone)
+    undone |= dict.fromkeys(step for run in (*runs, *undoing) for step in undone_in(run))
+    tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
+    return Left(tuple(t for name, t in steps.items() if name not in undone), tuple(undone), frozenset(tried))
 
 
 def merged(before: Taken | None, new: Taken) -> Taken:
@@ -61,18 +69,26 @@ def merged(before: Taken | None, new: Taken) -> Taken:
     return new.model_copy(update={"status": Status.UNKNOWN, "output": ()})
 
 
-def undone_in(run: RunHistory) -> set[str]:
+def undone_in(run: RunHistory) -> list[str]:
     """Give the steps that a run undid, and that weren't run again in it afterwards."""
     last = {step.step: step.last for step in run.forward()}
     undos = [undo for undo in run.steps if undo.is_undo and undo.last > last.get(undo.step, 0)]
     skips = run.skips if _unwound(run) else {}
-    return {u.step for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last}
+    return [u.step for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
 
 
 def _unwound(run: RunHistory) -> bool:
     """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo."""
     kept = run.failure is not None and Failure.of(run.failure).type == Kept.__name__
     return run.status == "canceled" or (run.status == "failed" and not kept)
+
+
+def _run(run: RunHistory) -> Iterator[Taken]:
+    """Give the steps of a run that took effect, or may have, or failed."""
+    for step in run.forward():
+        settled = step.settled
+        if step.args and settled.verdict.called:
+            yield _taken(run, step, settled)
 
 
 def _taken(run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
@@ -91,4 +107,31 @@ def _taken(run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
         header=header.model_copy(update=whose),
         timestamp=step.finished.isoformat() if step.finished else None,
         error=settled.failure,
+    )
+
+
+def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
+    """Give the steps of a flow's earlier runs, whose histories may be gone."""
+    if carried is None:
+        return
+    steps = {step.name: step for step in carried.planned().steps if isinstance(step, OperationStep)}
+    for kept in carried.records:
+        yield _kept(run, steps[kept.step], kept)
+
+
+def _kept(run: RunHistory, step: OperationStep, kept: CarriedStep) -> Taken:
+    header = kept.header
+    whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or header.run}
+    return Taken(
+        step=kept.step,
+        digest=call_digest("operation", step.operation, kept.input, header.key),
+        definition=step.operation,
+        input=kept.input,
+        key=header.key,
+        status=kept.status,
+        output=kept.output,
+        verdict=kept.verdict,
+        header=header.model_copy(update=whose),
+        undo=step.undo,
+        error=kept.failure,
     )

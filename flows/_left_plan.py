@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 
+from pydantic_core import to_json
+
 from activities import Status
 from activities._json import Json
 from activities._settled import never_settled
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import RunHistory, StepHistory
+from flows._carry import Carried
 from flows._dispatcher import Resolved
 from flows._plan import ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
 from flows._resume import Taken
@@ -21,8 +24,20 @@ _CUT_OFF = ("terminated", "timed_out")
 
 def plans_of(runs: Sequence[RunHistory]) -> list[Plan]:
     """Give the recorded plans of runs, equal ones once, the newest last."""
-    texts = dict.fromkeys(str(run.resolved["plan"]) for run in runs if run.resolved and run.resolved.get("plan"))
-    return [Resolved(plan=text).unpacked() for text in texts]
+    plans: dict[bytes, Plan] = {}
+    for run in runs:
+        if (plan := plan_of(run)) is not None:
+            plans.setdefault(to_json(plan.to_json()), plan)
+    return list(plans.values())
+
+
+def plan_of(run: RunHistory) -> Plan | None:
+    """Give a run's recorded plan, if it has one: its own, or that of the run before it."""
+    carried = Carried.unpack(run.input)
+    if carried is not None:
+        return carried.planned()
+    recorded = Resolved.model_validate(run.resolved or {})
+    return recorded.unpacked() if recorded.plan else None
 
 
 class Untraced:
@@ -33,15 +48,22 @@ class Untraced:
         self._run = run
         self._steps: dict[str, PlanStep] = {step.name: step for step in plan.steps}
         self._traces = {step.step: step for step in run.forward()}
+        carried = Carried.unpack(run.input)
+        self._carried = carried or Carried(plan="", origin=run.origin, began=run.started)
+        self._outputs = {step.step: step.output for step in self._carried.records}
+        self._outputs |= {name: (output,) for name, output in self._carried.outputs.items()}
+        self._outputs |= {name: trace.settled.output for name, trace in self._traces.items()}
 
     def find(self) -> Iterator[Taken | NotUndone]:
         """Give each as ``unknown``; or why it can't be undone, if its input isn't known either."""
         if self._run.status not in _CUT_OFF or self._unwinding:
             return
-        ended: set[str] = set()
-        for name in TopologicalSorter({name: step.after for name, step in self._steps.items()}).static_order():
+        ended = set(self._carried.ended)
+        for name in TopologicalSorter(
+            {name: step.after for name, step in self._steps.items()}
+        ).static_order():
             step = self._steps[name]
-            if not ended.issuperset(step.after):
+            if name in ended or not ended.issuperset(step.after):
                 continue
             if self._may_have_run(step):
                 yield self._unknown(step)
@@ -53,6 +75,8 @@ class Untraced:
     def _unwinding(self) -> bool:
         """Whether the run was unwinding: what was in flight had settled before."""
         undos = [step.last for step in self._run.steps if step.is_undo]
+        if self._carried.phase == "unwinding":
+            return True
         return bool(undos) and max(undos) > max((step.last for step in self._traces.values()), default=0)
 
     def _may_have_run(self, step: PlanStep) -> bool:
@@ -78,7 +102,7 @@ class Untraced:
         except LookupError as error:
             reason = f"it may have run when the run was {self._run.status}, and its input isn't known: {error.args[0]}"
             return NotUndone(step.name, step.operation, reason)
-        header = StepHeader(run="", workflow=self._run.workflow_id, origin=self._run.origin)
+        header = StepHeader(run="", workflow=self._run.workflow_id, origin=self._carried.origin)
         trace = self._traces.get(step.name)
         settled = never_settled(trace.verdict if trace else Verdict())
         return Taken(
@@ -97,10 +121,9 @@ class Untraced:
             step = self._steps[step.result]
         if isinstance(step, ConstantStep):
             return step.value
-        trace = self._traces.get(step.name)
-        if trace is None or not trace.settled.output:
+        if not self._outputs.get(step.name):
             raise LookupError(f"it needs the output of {name}, which isn't recorded")
-        return trace.settled.output[0]
+        return self._outputs[step.name][0]
 
 
 def _ended_well(trace: StepHistory) -> bool:

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import InvalidInput
 from activities._wire import Verdict, mark_of
 from counterstep.reports import RunHistory, fetch_events, read_run
+from flows._left import flow_origin
 from flows._resume import UNDOING, Owner, RunRef, claim_id
 
 FAILED = frozenset(
@@ -77,10 +78,14 @@ async def newest_first(client: Client, workflow_id: str) -> AsyncIterator[Workfl
         yield run
 
 
-async def runs_of_origin(client: Client, workflow_id: str, run_id: str, origin: str) -> list[RunHistory]:
-    """Give every run that shares an origin, oldest first: along the resets, and what visibility knows beside them."""
+async def runs_of_flow(client: Client, workflow_id: str, run_id: str, origin: str) -> list[RunHistory]:
+    """Give every run of a flow, oldest first: along its resets and continuations, and what visibility knows beside them."""
     runs = await _walk(
-        client, workflow_id, [run_id, origin], lambda run: [run.base], lambda of: of == origin
+        client,
+        workflow_id,
+        [run_id, origin],
+        lambda run: [run.base, run.previous],
+        lambda run: flow_origin(run) == origin,
     )
     return sorted(runs, key=lambda run: (run.started, run.run_id != origin))
 
@@ -101,10 +106,10 @@ async def _walk(
     workflow_id: str,
     first: Iterable[str | None],
     before: Callable[[RunHistory], list[str | None]],
-    wanted: Callable[[str], bool],
+    wanted: Callable[[RunHistory], bool],
 ) -> list[RunHistory]:
     """Give the wanted runs of a workflow id: the newest, those visibility knows, and those that these name."""
-    waiting = [*first, await _newest(client, workflow_id)]
+    waiting = [*first, await newest(client, workflow_id)]
     waiting += [run.run_id async for run in newest_first(client, workflow_id)]
     seen: dict[str, RunHistory | None] = {}
     while waiting:
@@ -118,22 +123,19 @@ async def _walk(
 
 
 async def _if_wanted(
-    client: Client, workflow_id: str, run_id: str, wanted: Callable[[str], bool]
+    client: Client, workflow_id: str, run_id: str, wanted: Callable[[RunHistory], bool]
 ) -> RunHistory | None:
-    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
-        async for event in handle.fetch_history_events(page_size=1):
-            if not wanted(event.workflow_execution_started_event_attributes.original_execution_run_id):
-                return None
-            break
-        return await read_history(client, workflow_id, run_id)
+        begun = read_run(workflow_id, await fetch_events(client, workflow_id, run_id, only_start=True))
+        return await read_history(client, workflow_id, run_id) if wanted(begun) else None
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return None
         raise
 
 
-async def _newest(client: Client, workflow_id: str) -> str | None:
+async def newest(client: Client, workflow_id: str) -> str | None:
+    """Give the newest run of a workflow id, if there is one."""
     try:
         return (await client.get_workflow_handle(workflow_id).describe()).run_id
     except RPCError as error:

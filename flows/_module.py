@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import dis
 import importlib
+import inspect
 import sys
-from collections.abc import Iterator, Sequence as Many
+from collections.abc import AsyncIterator, Iterator
+from collections.abc import Sequence as Many
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ from typing import Any
 
 from temporalio.converter import DataConverter
 
-from activities import DefinitionError, DefinitionExists, Operation, Registry, SecretSource
+from activities import CounterstepError, DefinitionError, DefinitionExists, Operation, Registry, SecretSource
 from flows._plugin import Lifespan
 from flows._saga import Saga
 from flows._sequence import Sequence
+from flows._traces import told
 
 OURS = ("activities", "flows", "worker", "counterstep")
 
@@ -51,22 +54,34 @@ def load_modules(names: Many[str]) -> Module:
     """
     _shadowed()
     modules = [_import(name) for name in names]
-    registry, gaps = Registry(), []
-    offered = [value for module in modules for value in _offers(module)]
-    for entry in offered:
-        try:
-            registry.register(entry)
-        except DefinitionExists as error:
-            gaps.append(error.message)
-    gaps += [gap for entry in offered for gap in _gaps(entry, registry)]
+    registry = Registry()
+    gaps = list(_fill(registry, modules))
     if gaps:
-        raise DefinitionError("\n".join([f"can't serve {', '.join(names)}:", *(f"- {gap}" for gap in dict.fromkeys(gaps))]))
+        raise DefinitionError(
+            "\n".join([f"can't serve {', '.join(names)}:", *(f"- {gap}" for gap in dict.fromkeys(gaps))])
+        )
     return Module(
         registry,
         _lifespan([module.lifespan for module in modules if hasattr(module, "lifespan")]),
         _only(modules, "data_converter"),
         _only(modules, "secrets"),
     )
+
+
+def _fill(registry: Registry, modules: Many[ModuleType]) -> Iterator[str]:
+    """Register what modules offer, and say what is wrong with it."""
+    offered = [value for module in modules for value in _offers(module)]
+    for entry in offered:
+        try:
+            registry.register(entry)
+        except DefinitionExists as error:
+            yield error.message
+    for entry in offered:
+        yield from _gaps(entry, registry)
+    if not offered:
+        yield "no public attribute is an operation or a flow"
+    for module in modules:
+        yield from _undecorated(module)
 
 
 def _import(name: str) -> ModuleType:
@@ -76,7 +91,13 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         where = "" if error.name == name else f", which {name} imports"
-        raise DefinitionError(f"there is no module {error.name!r}{where}; looked in the current folder too") from None
+        raise DefinitionError(
+            f"there is no module {error.name!r}{where}; looked in the current folder too"
+        ) from None
+    except CounterstepError:
+        raise
+    except Exception as error:
+        raise DefinitionError(f"can't import {name}:\n{told(error)}") from None
 
 
 def _shadowed() -> None:
@@ -94,11 +115,22 @@ def _offers(module: ModuleType) -> Iterator[Any]:
             yield value
 
 
+def _undecorated(module: ModuleType) -> Iterator[str]:
+    if inspect.isasyncgenfunction(getattr(module, "lifespan", None)):
+        yield f"lifespan of {module.__name__} isn't a context manager; put @asynccontextmanager above it"
+
+
 def _only(modules: Many[ModuleType], name: str) -> Any:
     offered = [(module.__name__, getattr(module, name, None)) for module in modules]
-    found = [(module, value) for module, value in offered if value is not None and not isinstance(value, ModuleType)]
+    found = [
+        (module, value)
+        for module, value in offered
+        if value is not None and not isinstance(value, ModuleType)
+    ]
     if len({id(value) for _, value in found}) > 1:
-        raise DefinitionError(f"{name} is in {' and '.join(module for module, _ in found)}; only one may have it")
+        raise DefinitionError(
+            f"{name} is in {' and '.join(module for module, _ in found)}; only one may have it"
+        )
     return found[0][1] if found else None
 
 
@@ -107,7 +139,7 @@ def _lifespan(lifespans: Many[Lifespan]) -> Lifespan | None:
         return lifespans[0] if lifespans else None
 
     @asynccontextmanager
-    async def together() -> Any:
+    async def together() -> AsyncIterator[dict[Any, Any]]:
         async with AsyncExitStack() as stack:
             yielded = [await stack.enter_async_context(lifespan()) for lifespan in lifespans]
             merged: dict[Any, Any] = {}
@@ -138,7 +170,11 @@ def _functions(entry: Any) -> list[Any]:
         found = [entry.builder]
     else:
         found = [entry._body, *(v for v in vars(entry).values() if callable(v))]
-    return [f for f in found if hasattr(f, "__code__") and f.__module__ not in OURS and "flows." not in f.__module__]
+    return [
+        f
+        for f in found
+        if hasattr(f, "__code__") and f.__module__ not in OURS and "flows." not in f.__module__
+    ]
 
 
 def _is_definition(value: Any) -> bool:
@@ -159,7 +195,10 @@ def _globals_of(function: Any) -> Iterator[tuple[str, Any]]:
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 path, found = str(instruction.argval), _global(function, str(instruction.argval))
             elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(found, ModuleType):
-                path, found = f"{path}.{instruction.argval}", getattr(found, str(instruction.argval), _MISSING)
+                path, found = (
+                    f"{path}.{instruction.argval}",
+                    getattr(found, str(instruction.argval), _MISSING),
+                )
             else:
                 found = None
                 continue

@@ -34,7 +34,9 @@ class Names:
             count += 1
             name = f"{base}.{count}"
         if len(name) > NAME_LIMIT:
-            raise DefinitionError(f"step name {name[:60]}… has {len(name)} characters, {NAME_LIMIT} are allowed")
+            raise DefinitionError(
+                f"step name {name[:60]}… has {len(name)} characters, {NAME_LIMIT} are allowed"
+            )
         self._taken.add(name)
         return name
 
@@ -58,4 +60,6 @@ def check_name(what: str, name: str) -> None:
         DefinitionError: naming it.
     """
     if not EXPLICIT.match(name):
-        raise DefinitionError(f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")
+        raise DefinitionError(
+            f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"
+        )

@@ -15,9 +15,10 @@ from flows._holding import DEADLINE, Action, EditNote, Hold, SkipNote, StepNote
 from flows._inline import flow_report
 from flows._scope import Scope
 
-
 CHECK = "counterstep-check-value"
 """Local activity that says whether a value fits an operation's type."""
+
+_NOBODY = Note()
 
 
 class Operated:
@@ -30,7 +31,9 @@ class Operated:
     def _at(self) -> Scope:
         scope: Scope | None = getattr(self, "_scope", None)
         if scope is None:
-            raise DefinitionError(f"{type(self).__name__} isn't running; call this from its run(), and pass no self around")
+            raise DefinitionError(
+                f"{type(self).__name__} isn't running; call this from its run(), and pass no self around"
+            )
         return scope
 
     @property
@@ -64,21 +67,21 @@ class Operated:
         self._must_wait(decision.name)
 
     @workflow.update(name="pause", description="Start no new step or undo")
-    def _pause(self, note: Note = Note()) -> None:
+    def _pause(self, note: Note = _NOBODY) -> None:
         self._hold(True)
 
     @workflow.update(name="unpause", description="Go on after pause")
-    def _unpause(self, note: Note = Note()) -> None:
+    def _unpause(self, note: Note = _NOBODY) -> None:
         self._hold(False)
 
     @workflow.update(name="stop", description="Unwind, then fail as stopped")
-    def _stop(self, note: Note = Note()) -> None:
+    def _stop(self, note: Note = _NOBODY) -> None:
         self._asked.stop(note)
 
     @_pause.validator
     @_unpause.validator
     @_stop.validator
-    def _any_time(self, note: Note = Note()) -> None:
+    def _any_time(self, note: Note = _NOBODY) -> None:
         """Allow it once the flow is known; that there is a validator makes malformed input leave no event."""
         if self._resolving:
             raise InvalidInput("which flow this is isn't resolved yet; ask again in a moment")
@@ -91,7 +94,9 @@ class Operated:
     def _unwind(self, note: StepNote) -> None:
         self._settle_hold(note, Action.UNWIND)
 
-    @workflow.update(name="skip", description="Count a held step as skipped, with an output; a parked undo as done")
+    @workflow.update(
+        name="skip", description="Count a held step as skipped, with an output; a parked undo as done"
+    )
     async def _skip(self, note: SkipNote) -> None:
         if "output" in note.model_fields_set:
             await self._fits(note, "output", note.output)
@@ -129,9 +134,13 @@ class Operated:
             names = ", ".join(f"{h.step} ({h.state})" for h in self._asked.holds.values()) or "none"
             raise InvalidInput(f"step {note.step!r} isn't waiting; waiting now: {names}")
         if action is Action.EDIT and (hold.parked or hold.step == DEADLINE):
-            raise InvalidInput(f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it")
+            raise InvalidInput(
+                f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it"
+            )
         if action is Action.UNWIND and not hold.parked and self._at.run.pivoted:
-            raise InvalidInput(f"{note.step} comes after the pivot, from which there is no way back; retry, edit or skip it")
+            raise InvalidInput(
+                f"{note.step} comes after the pivot, from which there is no way back; retry, edit or skip it"
+            )
         return hold
 
     def _settle_hold(self, note: StepNote, action: Action) -> None:

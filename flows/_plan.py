@@ -151,7 +151,9 @@ class Plan(BaseModel):
         for step in self.steps:
             left, right = _SHAPES[step.kind]
             lines.append(f'  {numbers[step.name]}{left}"{step.name}"{right}')
-        lines += [f"  {numbers[before]} --> {numbers[step.name]}" for step in self.steps for before in step.after]
+        lines += [
+            f"  {numbers[before]} --> {numbers[step.name]}" for step in self.steps for before in step.after
+        ]
         return "\n".join(lines)
 
     def dot(self) -> str:

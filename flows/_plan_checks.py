@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-
-from activities import Operation, OperationNotFound, Registry
-from activities._failure import describe
-from activities._json import Json
-from flows._errors import InvalidPlan
+from activities import Definition, DefinitionError, Operation, OperationNotFound, Registry
+from flows._control import Decision
+from flows._errors import refusal
+from flows._fields import lacks
+from flows._fit import misfits
+from flows._frozen import frozen
 from flows._pivot import pivot_problems
-from flows._plan import ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep
-from flows._template import LITERAL, REF, Ref, refs
+from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan_shape import linked, shape_problems
+from flows._template import Ref, missing, refs
 from flows._undo import UndoSpec
 
+Operations = Mapping[str, Operation[Any, Any]]
 
-def complete(plan: Plan, registry: Registry, problems: list[str]) -> Plan:
+
+def complete(
+    plan: Plan, registry: Registry, problems: Iterable[str] = (), refused: Collection[str] = ()
+) -> Plan:
     """Resolve a plan's operations and fill in their options, with all that is wrong told at once.
 
     Args:
-        plan: as built, or as somebody typed it.
+        plan: as built, or as somebody typed it; templates well formed.
         registry: that operations are resolved in.
         problems: what is known to be wrong already.
+        refused: names of steps that aren't in the plan because of that; what refers to them isn't wrong too.
 
     Returns:
         The plan, with edges added where inputs refer to outputs.
@@ -34,18 +40,29 @@ def complete(plan: Plan, registry: Registry, problems: list[str]) -> Plan:
     """
     found = list(problems)
     operations: dict[str, Operation[Any, Any]] = {}
-    steps = tuple(_complete(step, registry, operations, found) for step in plan.steps)
-    whole = plan.model_copy(update={"steps": steps})
-    found += [*_shape(whole), *pivot_problems(whole), *_references(whole, operations), *_inputs(whole, operations)]
+    bare = linked(plan)
+    steps = tuple(_complete(step, registry, operations, found) for step in bare.steps)
+    whole = bare.model_copy(update={"steps": steps})
+    found += [*_header(plan), *shape_problems(whole, refused), *pivot_problems(whole)]
+    by_name = {step.name: step for step in steps}
+    found += [line for step in steps for line in _step_problems(step, by_name, operations)]
     if found:
-        who = f"{plan.id}@{plan.version}"
-        raise InvalidPlan("\n".join([f"{who} can't be run, {len(found)} mistake{'s'[: len(found) > 1]}:", *found]))
+        raise refusal(f"{plan.id}@{plan.version}", found)
     return whole
+
+
+def _header(plan: Plan) -> Iterator[str]:
+    try:
+        Definition(plan.id, plan.version)
+    except DefinitionError as error:
+        yield f"the plan: {error.message}"
 
 
 def _complete(
     step: PlanStep, registry: Registry, operations: dict[str, Operation[Any, Any]], found: list[str]
 ) -> PlanStep:
+    if isinstance(step, ConstantStep):
+        return step.model_copy(update={"value": frozen(step.value)})
     if not isinstance(step, OperationStep):
         return step
     try:
@@ -54,22 +71,22 @@ def _complete(
         found.append(f"{step.name}: operation: {error.message}")
         return step
     if not isinstance(op, Operation):
-        found.append(f"{step.name}: operation: {step.operation} is a flow, not an operation")
+        found.append(f"{step.name}: operation: {step.operation} is a flow; name an operation")
         return step
     operations[step.name] = op
-    if op.undo_handler is None and not (step.no_undo or step.pivot):
-        found.append(f"{step.name}: undo: {op.definition} has none; declare one, or say undo=no_undo")
-    return _filled(step, op)
+    whole = _filled(step, op)
+    found += [f"{step.name}: {wrong}" for wrong in (*_undo(step, op), *_options(whole, op))]
+    return whole
 
 
 def _filled(step: OperationStep, op: Operation[Any, Any]) -> OperationStep:
-    implied = tuple(ref.step for ref in refs(step.input) if ref.step not in step.after)
+    """Fill in what a step leaves to its operation."""
     return step.model_copy(
         update={
             "operation": str(op.definition),
-            "after": (*step.after, *dict.fromkeys(implied)),
+            "input": frozen(step.input),
             "description": step.description or op.definition.description,
-            "timeout": step.timeout or op.timeout,
+            "timeout": op.timeout if step.timeout is None else step.timeout,
             "retry": step.retry or op.retry,
             "local": op.placement == "local" if step.local is None else step.local,
             "task_queue": step.task_queue or op.task_queue,
@@ -79,157 +96,57 @@ def _filled(step: OperationStep, op: Operation[Any, Any]) -> OperationStep:
     )
 
 
-def _shape(plan: Plan) -> Iterator[str]:
-    """Find empty plans, names used twice, edges to nowhere, cycles."""
-    if not any(isinstance(step, OperationStep) for step in plan.steps):
-        yield "steps: there is no operation; a saga needs one"
-    names = [step.name for step in plan.steps]
-    for name in dict.fromkeys(n for n in names if names.count(n) > 1) if len(set(names)) < len(names) else ():
-        yield f"{name}: name: used twice; each step needs its own"
-    known = set(names)
-    for step in plan.steps:
-        yield from (f"{step.name}: after: there is no step {b!r}" for b in step.after if b not in known and not _refers(step, b))
-    if plan.result is not None and plan.result not in known:
-        yield f"result: there is no step {plan.result!r}"
-    circle = _circle(plan)
-    if circle:
-        yield f"{circle[0]}: after: a circle, {' after '.join([*circle, circle[0]])}"
+def _undo(step: OperationStep, op: Operation[Any, Any]) -> Iterator[str]:
+    if op.undo_handler is None and not (step.no_undo or step.pivot):
+        yield f"undo: {op.definition} has none; declare one, or say no_undo"
+    elif step.undo is not None and step.no_undo:
+        yield "undo: given, and no_undo too; leave one of them out"
+    elif step.undo is not None and (op.undo_handler is None or step.undo.type != op.undo_name):
+        yield f"undo: {step.undo.type!r} isn't that of {op.definition}; leave it out, and it is filled in"
 
 
-def _refers(step: PlanStep, name: str) -> bool:
-    return isinstance(step, OperationStep) and any(ref.step == name for ref in refs(step.input))
+def _options(step: OperationStep, op: Operation[Any, Any]) -> Iterator[str]:
+    """Find options that contradict each other; the step is filled in."""
+    if step.timeout is not None and step.timeout <= timedelta(0):
+        yield "timeout: must be above zero"
+    if step.local and (step.task_queue or step.at_most_once or op.retry_input_handler):
+        yield "local: a local step has no task_queue, no at_most_once and no retry_input; leave it out"
+    if step.at_most_once and step.retry is not None and step.retry.max_attempts != 1:
+        yield "retry: an at_most_once step is never tried again; leave it out"
 
 
-def _circle(plan: Plan) -> list[str]:
-    """Give the names of one circle, if there is any."""
-    after = {step.name: [b for b in step.after] for step in plan.steps}
-    open_ = {name: len([b for b in befores if b in after]) for name, befores in after.items()}
-    followers: dict[str, list[str]] = {name: [] for name in after}
-    for name, befores in after.items():
-        for before in befores:
-            if before in followers:
-                followers[before].append(name)
-    free = [name for name, count in open_.items() if count == 0]
-    while free:
-        for name in followers[free.pop()]:
-            open_[name] -= 1
-            if open_[name] == 0:
-                free.append(name)
-    left = [name for name, count in open_.items() if count > 0]
-    return _follow(left[0], after, set(left)) if left else []
+def _step_problems(step: PlanStep, steps: Mapping[str, PlanStep], operations: Operations) -> Iterator[str]:
+    """Find references to what isn't there, and templates that can't fit."""
+    if isinstance(step, OperationStep):
+        wrong = [line for ref in refs(step.input) for line in _reference(ref, steps, operations)]
+        if step.name in operations:
+            wrong += misfits(step.input, operations[step.name].input)
+        yield from (f"{step.name}: input: {line}" for line in dict.fromkeys(wrong))
 
 
-def _follow(name: str, after: Mapping[str, list[str]], left: set[str]) -> list[str]:
-    path: list[str] = []
-    while name not in path:
-        path.append(name)
-        name = next(b for b in after[name] if b in left)
-    return path[path.index(name) :]
-
-
-def _references(plan: Plan, operations: Mapping[str, Operation[Any, Any]]) -> Iterator[str]:
-    steps = {step.name: step for step in plan.steps}
-    for step in plan.steps:
-        if isinstance(step, OperationStep):
-            for ref in refs(step.input):
-                yield from (f"{step.name}: input: {wrong}" for wrong in _reference(ref, steps, operations))
-
-
-def _reference(ref: Ref, steps: Mapping[str, PlanStep], operations: Mapping[str, Operation[Any, Any]]) -> Iterator[str]:
+def _reference(ref: Ref, steps: Mapping[str, PlanStep], operations: Operations) -> Iterator[str]:
     target = steps.get(ref.step)
-    if target is None:
-        yield f"refers to {ref.step!r}, and there is no such step"
-        return
-    while isinstance(target, SubsagaStep):
-        if target.result is None or target.result not in steps:
-            yield f"refers to {ref.step!r}, a subsaga without a result; let its builder return a step"
+    for _ in steps:  # typed results may go in a circle
+        if not isinstance(target, SubsagaStep):
+            break
+        if target.result is None:
+            yield f"refers to {ref.step}, a subsaga without a result; let its builder return a step"
             return
-        target = steps[target.result]
+        target = steps.get(target.result)
+    lacking = _lacking(target, ref, operations)
+    if lacking is not None:
+        whole = ".".join(map(str, (ref.step, *ref.path)))
+        yield f"refers to {whole}, and there is no {lacking!r} in its output"
+
+
+def _lacking(target: PlanStep | None, ref: Ref, operations: Operations) -> str | int | None:
+    """Give the first part of a reference's path that the output of a step certainly lacks."""
     if isinstance(target, ConstantStep):
-        missing = _missing_value(target.value, ref.path)
-    elif target.name in operations:
-        missing = _missing_field(operations[target.name].output.type, ref.path)
-    else:
-        missing = None
-    if missing is not None:
-        yield f"refers to {ref.step}.{'.'.join(map(str, ref.path))}, and there is no {missing!r}"
-
-
-def _missing_value(value: Json, path: tuple[str | int, ...]) -> str | int | None:
-    for part in path:
-        try:
-            value = value[part]
-        except (LookupError, TypeError):
-            return part
-    return None
-
-
-def _missing_field(type_: Any, path: tuple[str | int, ...]) -> str | int | None:
-    """Give the first part of a path that a type certainly lacks."""
-    for part in path:
-        fields = _fields(type_)
-        if fields is None:
-            return None
-        if part not in fields:
-            return part
-        type_ = fields[str(part)]
-    return None
-
-
-def _fields(type_: Any) -> dict[str, Any] | None:
-    """Give a type's fields by their JSON names; ``None`` when it may have any."""
-    if get_origin(type_) is not None and not (isinstance(type_, type) and issubclass(type_, BaseModel)):
-        arguments = [a for a in get_args(type_) if a is not type(None)]
-        union = type(None) in get_args(type_) and len(arguments) == 1
-        return _fields(arguments[0]) if union else None
-    if isinstance(type_, type) and issubclass(type_, BaseModel):
-        return {f.serialization_alias or f.alias or name: f.annotation for name, f in type_.model_fields.items()}
-    if isinstance(type_, type) and dataclasses.is_dataclass(type_):
-        return dict(get_type_hints(type_))
-    return {} if type_ in (int, float, str, bool, type(None)) else None
-
-
-def _inputs(plan: Plan, operations: Mapping[str, Operation[Any, Any]]) -> Iterator[str]:
-    for step in plan.steps:
-        if isinstance(step, OperationStep) and step.name in operations:
-            for wrong in _input(step.input, operations[step.name].input.type):
-                yield f"{step.name}: input: {wrong}"
-
-
-def _input(template: Json, type_: Any) -> Iterator[str]:
-    """Say what can't fit: literals are validated, a field given as a reference fits for now."""
-    if not any(True for _ in refs(template)):
-        yield from _literal(template, type_, "")
-        return
-    if REF in template if isinstance(template, dict) else False:
-        return
-    fields = _model_fields(type_)
-    if fields is None or not isinstance(template, dict):
-        return
-    for name, (annotation, required) in fields.items():
-        if name not in template and required:
-            yield f"{name}: Field required"
-        elif name in template and not any(True for _ in refs(template[name])):
-            yield from _literal(template[name], annotation, name)
-    yield from (f"{name}: {type_.__name__} has no such field" for name in template if name not in fields)
-
-
-def _literal(template: Json, type_: Any, name: str) -> Iterator[str]:
-    value = template[LITERAL] if isinstance(template, dict) and LITERAL in template else template
-    try:
-        TypeAdapter(type_).validate_python(value)
-    except ValidationError as error:
-        yield f"{name + ': ' if name else ''}{describe(error)}"
-
-
-def _model_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
-    if isinstance(type_, type) and issubclass(type_, BaseModel):
-        return {f.validation_alias if isinstance(f.validation_alias, str) else f.alias or name: (f.annotation, f.is_required())
-                for name, f in type_.model_fields.items()}  # fmt: skip
-    if isinstance(type_, type) and dataclasses.is_dataclass(type_):
-        hints = get_type_hints(type_)
-        empty = dataclasses.MISSING
-        return {
-            f.name: (hints[f.name], f.default is empty and f.default_factory is empty) for f in dataclasses.fields(type_)
-        }
-    return None
+        return missing(target.value, ref.path)
+    if isinstance(target, WaitStep):
+        return ref.path[0] if ref.path else None
+    if isinstance(target, ApprovalStep):
+        return lacks(Decision, ref.path)
+    if target is None or target.name not in operations:
+        return None
+    return lacks(operations[target.name].output.type, ref.path)

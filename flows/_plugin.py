@@ -19,14 +19,23 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities import DefinitionError, EnvironmentSecrets, InvalidInput, Registry, SecretSource
+from activities import (
+    CounterstepError,
+    DefinitionError,
+    EnvironmentSecrets,
+    InvalidInput,
+    Registry,
+    SecretSource,
+)
 from activities._failure import describe
 from activities._pulse import TOLD_OF_CANCEL
 from activities._run import Host, activities_for
 from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
 from flows._interceptor import StepInterceptor
 from flows._services import Services
-from flows._traces import ShortTraces
+from flows._traces import ShortTraces, told
+from flows._undo_services import UndoServices
+from flows._undoing import Undo, Undoing
 
 PASSED_THROUGH = ("activities", "flows", "counterstep", "pydantic", "pydantic_core", "semver", "rich")
 _SDK_THROTTLE = timedelta(seconds=60)
@@ -76,7 +85,7 @@ class CounterstepPlugin(SimplePlugin):
             data_converter=lambda given: _guarded(data_converter or given),
             interceptors=[StepInterceptor(heartbeat_timeout)],
             activities=self._activities(),
-            workflows=[*(flow for flow in registry.flows() if isinstance(flow, type)), Claim],
+            workflows=[*(flow for flow in registry.flows() if isinstance(flow, type)), Claim, Undo, Undoing],
             workflow_runner=_with_passthrough,
             run_context=self._serving,
         )
@@ -86,7 +95,11 @@ class CounterstepPlugin(SimplePlugin):
         config = super().configure_worker(config)
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning
-        if deployment is not None and deployment.default_versioning_behavior is VersioningBehavior.UNSPECIFIED and versioned:
+        if (
+            deployment is not None
+            and deployment.default_versioning_behavior is VersioningBehavior.UNSPECIFIED
+            and versioned
+        ):
             config["deployment_config"] = dataclasses.replace(
                 deployment, default_versioning_behavior=VersioningBehavior.PINNED
             )
@@ -102,8 +115,14 @@ class CounterstepPlugin(SimplePlugin):
         return config
 
     def _activities(self) -> Sequence[Callable[..., Any]]:
-        operations = [made for op in self._registry.operations() for made in activities_for(op, self._current)]
-        return [*operations, *Services(self._registry).activities()]
+        operations = [
+            made for op in self._registry.operations() for made in activities_for(op, self._current)
+        ]
+        return [
+            *operations,
+            *Services(self._registry).activities(),
+            *UndoServices(self._registry).activities(),
+        ]
 
     def _current(self) -> Host:
         assert self._host is not None, "activities run only while the worker does"
@@ -128,22 +147,26 @@ class CounterstepPlugin(SimplePlugin):
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
         self._stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         try:
-            deps = await self._stack.enter_async_context(self._lifespan() if self._lifespan else _nothing(self._deps))
-            self._host = Host(deps, self._secrets, executor)
+            self._host = Host(await self._entered(), self._secrets, executor)
             _check_deps(self._registry, self._host)
         except BaseException:
             self._workers = 0
             await self._stack.aclose()
             raise
 
-
-@asynccontextmanager
-async def _nothing(deps: Any) -> AsyncIterator[Any]:
-    yield deps
+    async def _entered(self) -> Any:
+        if self._lifespan is None:
+            return self._deps
+        try:
+            return await self._stack.enter_async_context(self._lifespan())
+        except Exception as error:
+            raise CounterstepError(f"lifespan failed, so nothing is served:\n{told(error)}") from error
 
 
 def _check_deps(registry: Registry, host: Host) -> None:
-    wanted = ((op.definition, op.deps_type) for op in registry.operations() if op.deps_type not in (Any, type(None)))
+    wanted = (
+        (op.definition, op.deps_type) for op in registry.operations() if op.deps_type not in (Any, type(None))
+    )
     gaps = [f"{definition} wants {type_}" for definition, type_ in wanted if host.deps_for(type_) is None]
     if gaps and isinstance(host.deps, dict):
         raise DefinitionError(f"lifespan yields no dependency for: {'; '.join(gaps)}")
@@ -158,8 +181,12 @@ class _Guard(PayloadConverter):
         except ValidationError as error:
             raise InvalidInput(f"the value doesn't fit: {describe(error)}") from None
         except Exception as error:
-            kinds = sorted({p.metadata.get("encoding", b"?").decode(errors="replace")[:100] for p in payloads})
-            raise InvalidInput(f"can't read values encoded as {', '.join(kinds)}: {type(error).__name__}") from None
+            kinds = sorted(
+                {p.metadata.get("encoding", b"?").decode(errors="replace")[:100] for p in payloads}
+            )
+            raise InvalidInput(
+                f"can't read values encoded as {', '.join(kinds)}: {type(error).__name__}"
+            ) from None
 
 
 class _GuardedPydantic(_Guard, PydanticPayloadConverter):
@@ -176,7 +203,9 @@ def _guarded(given: DataConverter | None) -> DataConverter:
         given = dataclasses.replace(given, failure_converter_class=ShortTraces)
     if known in (DataConverter.default.payload_converter_class, PydanticPayloadConverter):
         return dataclasses.replace(given, payload_converter_class=_GuardedPydantic)
-    return dataclasses.replace(given, payload_converter_class=type(f"Guarded{known.__name__}", (_Guard, known), {}))
+    return dataclasses.replace(
+        given, payload_converter_class=type(f"Guarded{known.__name__}", (_Guard, known), {})
+    )
 
 
 def _with_passthrough(given: WorkflowRunner | None) -> WorkflowRunner:

@@ -12,18 +12,18 @@ class Policy(BaseModel):
     """What a flow does when something fails; defaults first.
 
     Attributes:
-        on_failure: ``unwind`` runs the undos; ``hold`` waits for an operator; ``keep`` leaves everything in place
-            and fails.
+        on_failure: ``unwind`` runs the undos; ``hold`` waits for an operator; ``keep`` leaves everything in
+            place and fails.
         undo_failed_step: whether the failed step's own undo runs: only if its outcome is ``unknown``;
             ``always`` (seeds actions, automa); ``never`` (steno).
         on_undo_failure: ``continue`` with the other undos; ``stop`` there; ``park`` the undo for an operator.
         hold_timeout: how long a held step, or a parked undo, waits.
-        then: what a hold becomes when its time is over; after the pivot always ``keep``. A parked undo ends as
-            not undone.
+        then: what a hold becomes when its time is over; after the pivot always ``keep``. A parked undo ends
+            as not undone.
         settle: what happens to steps in flight when one fails: ``wait`` for their end, or ``cancel`` them.
         max_parallel: how many steps, or undos, run at once.
-        deadline: from the first start, also while paused: steps in flight are cancelled and the run unwinds; after
-            the pivot it is held. A hold before the pivot ends with it.
+        deadline: from the first start, also while paused: steps in flight are cancelled and the run unwinds;
+            after the pivot it is held. A hold before the pivot ends with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

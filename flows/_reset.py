@@ -1,4 +1,4 @@
-"""A run that was reset after something in it was undone must not go on: nothing undone ever counts as done."""
+"""A run that was reset after something in it was undone must not go on: nothing undone counts as done."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ UNDONE_IN_ORIGIN = "counterstep-undone"
 class ResetGuard:
     """Notices a reset, live and in replay, and then asks once whether anything was undone.
 
-    Temporal gives a reset run a new random seed at the reset point, before any code runs there; a reset to the
-    first task shows in the run id instead.
+    Temporal gives a reset run a new random seed at the reset point, before any code runs there; a reset to
+    the first task shows in the run id instead.
     """
 
     def __init__(self) -> None:
@@ -57,16 +57,14 @@ class ResetGuard:
         steps = await asyncio.shield(self._asking)
         self._pending, self._asking = False, None
         if steps:
-            self._error = ResetAfterUndo(
-                f"this run was reset after {', '.join(steps[:20])} {'was' if len(steps) == 1 else 'were'} undone; "
-                "start a new run instead"
-            )
+            what = f"{', '.join(steps[:20])} {'was' if len(steps) == 1 else 'were'} undone"
+            self._error = ResetAfterUndo(f"this run was reset after {what}; start a new run instead")
 
     async def _undone(self) -> list[str]:
         info = workflow.info()
         found: list[Json] = await workflow.execute_local_activity(
             UNDONE_IN_ORIGIN,
-            args=[info.workflow_id, info.run_id, info.original_execution_run_id],
+            args=[info.workflow_id, info.run_id],
             start_to_close_timeout=timedelta(minutes=1),
             summary="was anything undone before the reset?",
         )

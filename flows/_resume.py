@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -48,7 +49,9 @@ class RunRef(BaseModel):
         try:
             return cls.model_validate({"workflow_id": value} if isinstance(value, str) else value)
         except ValidationError as error:
-            raise InvalidInput(f"{who} must be a workflow id, or its workflow_id and run_id: {describe(error)}") from None
+            raise InvalidInput(
+                f"{who} must be a workflow id, or its workflow_id and run_id: {describe(error)}"
+            ) from None
 
 
 class Owner(BaseModel):
@@ -123,15 +126,20 @@ class Taken(BaseModel):
         """Whether an equal call need not run again."""
         return self.status in (Status.DONE, Status.SKIPPED)
 
+    @property
+    def settled(self) -> Settled:
+        """How it ended, as its undo is told."""
+        error = None if self.error is None else self.error.as_error()
+        return Settled(
+            self.status, Verdict.from_json(self.verdict), self.output, error=error, skipped=self.skipped
+        )
+
     def record(self, order: int) -> UndoRecord | None:
         """Give what this run needs to undo it."""
         if self.undo is None:
             return None
-        error = self.error and self.error.as_error()
-        verdict = Verdict.from_json(self.verdict)
-        settled = Settled(self.status, verdict, self.output, error=error, skipped=self.skipped)
         header = self.header.model_copy(update={"run": workflow.info().run_id})
-        return UndoRecord(order, self.step, self.definition, self.undo, self.input, header, settled)
+        return UndoRecord(order, self.step, self.definition, self.undo, self.input, header, self.settled)
 
 
 class TakenOver(BaseModel):
@@ -160,8 +168,11 @@ async def take_over(ref: RunRef) -> TakenOver:
     """
     info = workflow.info()
     me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)
-    found: Found = await ask(FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run")
-    try:
+    found: Found = await ask(
+        FIND, ref, me, info.workflow_type, result_type=Found, summary="find the earlier run"
+    )
+    # reading the run says whose claim it is, if it is anybody's
+    with suppress(WorkflowAlreadyStartedError, ChildWorkflowError):
         await workflow.execute_child_workflow(
             CLAIM,
             me,
@@ -170,8 +181,6 @@ async def take_over(ref: RunRef) -> TakenOver:
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             static_summary=f"{me.workflow_id} goes on from {found.ref.workflow_id}",
         )
-    except (WorkflowAlreadyStartedError, ChildWorkflowError):
-        pass  # reading it says whose claim it is, if it is anybody's
     left: TakenOver = await ask(READ, found, me, result_type=TakenOver, summary="read the earlier run")
     return left
 

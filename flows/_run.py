@@ -80,7 +80,7 @@ class Run:
         )
 
     async def go_on(self) -> None:
-        """Take over the earlier run that the memo names, if it names one; a cancel meanwhile counts afterwards.
+        """Take over the earlier run that the memo names, if any; a cancel meanwhile counts afterwards.
 
         Raises:
             InvalidInput: when that can't be.
@@ -122,9 +122,10 @@ class Run:
         """
         events = self.info.get_current_history_length() + EVENTS_AN_UNDO * (self._undoable + 2)
         if events > EVENT_LIMIT or self.info.get_current_history_size() + self._undo_bytes > BYTE_LIMIT:
+            written = f"{self.info.get_current_history_length()} events are written"
             raise HistoryLimit(
-                f"{self.definition}: {self.info.get_current_history_length()} events are written, and undoing "
-                f"{self._undoable} steps needs the rest; split the work, or start parts of it as flows of their own"
+                f"{self.definition}: {written}, and undoing {self._undoable} steps needs the rest; "
+                "split the work, or start parts of it as flows of their own"
             )
 
     def holds(self, policy: Policy) -> bool:

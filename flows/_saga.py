@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
-from pydantic import BaseModel
-
-from activities import CounterstepError, Definition, DefinitionError, InvalidInput, Registry
+from activities import Definition, DefinitionError, Registry
 from activities._failure import message_of
-from activities._json import Json
 from activities._schema import Schema
 from flows._dag import Builder, Dag, Step
 from flows._errors import InvalidPlan
 from flows._plan import Plan
 from flows._plan_checks import complete
 from flows._policy import Policy
-from flows._template import encode, refs
 
 P = TypeVar("P")
 O = TypeVar("O")
@@ -31,6 +27,7 @@ class Saga(Generic[P, O]):
         policy: what happens when something fails.
         input: the params.
         output: of the step that the builder returns.
+        returns: whether it says that it returns one.
     """
 
     def __init__(self, builder: Builder[P, O], definition: Definition, policy: Policy) -> None:
@@ -38,7 +35,7 @@ class Saga(Generic[P, O]):
         self.builder = builder
         self.definition = definition
         self.policy = policy
-        params, output = _types(builder, definition)
+        params, output, self.returns = _types(builder, definition)
         self.input: Schema[P] = Schema(params)
         self.output: Schema[O] = Schema(output)
 
@@ -57,41 +54,39 @@ class Saga(Generic[P, O]):
             InvalidPlan: listing every mistake.
             InvalidInput: when the params don't fit their model.
         """
-        typed = self.input.load_value(self.input.dump(params, f"{self.definition}: params"), f"{self.definition}: params")
+        who = f"{self.definition}: params"
+        typed = self.input.load_value(self.input.dump(params, who), who)
         dag = Dag()
-        try:
-            result = self.build(dag, typed)
-        except CounterstepError:
-            raise
-        except BaseException as error:
-            raise InvalidPlan(f"{self.definition}: its builder raised {type(error).__name__}: {message_of(error)}") from error
+        result, raised = self._built(dag, typed)
         bare = Plan(
             id=self.definition.id,
             version=self.definition.version,
             description=self.definition.description,
             policy=self.policy,
-            steps=dag.steps,
-            result=result.name if isinstance(result, Step) else None,
+            steps=tuple(dag.all.steps.values()),
+            result=result,
         )
-        return complete(bare, registry or Registry(*dag.operations), dag.problems)
+        try:
+            found = registry or Registry(*dag.all.operations.values())
+            return complete(bare, found, dag.all.problems, dag.all.refused)
+        except InvalidPlan as error:
+            raise error from raised
+
+    def _built(self, dag: Dag, params: P) -> tuple[str | None, BaseException | None]:
+        """Build; give the name of the result, and what the builder raised, which is a mistake too."""
+        try:
+            built = self.build(dag, params)
+        except BaseException as error:
+            dag.all.refuse("the builder", f"raised {type(error).__name__}: {message_of(error)}")
+            return None, error
+        result = dag.finish(built)
+        if built is None and self.returns:
+            dag.all.wrong("result", "the builder returned nothing; let it return a step, as it says")
+        return result, None
 
     def build(self, dag: Dag, params: P) -> Step[O] | None:
         """Call the builder."""
         return self.builder(dag, params)
-
-    def shape(self, params: Any, where: str, wrong: Callable[[str, str], None]) -> P:
-        """Make the params of a subsaga; fields given as refs stay refs."""
-        dumped: Json = encode(params, lambda value: Schema(Any).dump(value, where))
-        try:
-            if not any(True for _ in refs(dumped)):
-                return self.input.load_value(dumped, f"{where}: params")
-        except InvalidInput as error:
-            wrong(where, f"params: {error.message}")
-        type_ = self.input.type
-        if isinstance(params, dict) and isinstance(type_, type) and issubclass(type_, BaseModel):
-            params = type_.model_construct(**params)
-        made: P = params
-        return made
 
 
 class _Declare:
@@ -100,7 +95,11 @@ class _Declare:
     def __init__(self, definition: Callable[[Callable[..., Any]], Definition], policy: Policy) -> None:
         self._definition, self._policy = definition, policy
 
-    def __call__(self, builder: Callable[[Dag, P], Step[O]], /) -> Saga[P, O]:
+    @overload
+    def __call__(self, builder: Callable[[Dag, P], Step[O]], /) -> Saga[P, O]: ...
+    @overload
+    def __call__(self, builder: Callable[[Dag, P], None], /) -> Saga[P, None]: ...
+    def __call__(self, builder: Callable[..., Any], /) -> Saga[Any, Any]:
         return Saga(builder, self._definition(builder), self._policy)
 
 
@@ -124,11 +123,19 @@ def saga(*, id: str, version: str, description: str | None = None, policy: Polic
     return _Declare(definition, policy or Policy())
 
 
-def _types(builder: Callable[..., Any], definition: Definition) -> tuple[Any, Any]:
-    parameters = list(inspect.signature(builder).parameters)
-    hints = get_type_hints(builder)
+def _types(builder: Callable[..., Any], definition: Definition) -> tuple[Any, Any, bool]:
+    shape = f"write def {getattr(builder, '__name__', 'build')}(dag: Dag, params: Params) -> Step[Result]"
+    try:
+        parameters = list(inspect.signature(builder).parameters)
+        hints = get_type_hints(builder)
+    except (TypeError, ValueError):
+        raise DefinitionError(f"{definition}: {builder!r} is no function; {shape}") from None
+    except NameError as error:
+        raise DefinitionError(
+            f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING"
+        ) from None
     if len(parameters) != 2 or parameters[1] not in hints:
-        raise DefinitionError(f"{definition}: write def {builder.__name__}(dag: Dag, params: Params) -> Step[Result]")
+        raise DefinitionError(f"{definition}: {shape}")
     result = hints.get("return")
-    output = get_args(result)[0] if get_origin(result) is Step else Any
-    return hints[parameters[1]], output
+    step = get_origin(result) is Step
+    return hints[parameters[1]], get_args(result)[0] if step else Any, step or result is Step

@@ -52,7 +52,9 @@ class Options:
 class Scope:
     """A flow at work: the run's own, or one inline in it, as a namespace of its parent."""
 
-    def __init__(self, run: Run, definition: Definition, policy: Policy, inside: tuple[Scope, str] | None = None) -> None:
+    def __init__(
+        self, run: Run, definition: Definition, policy: Policy, inside: tuple[Scope, str] | None = None
+    ) -> None:
         """Begin a scope: the run's own, or one ``inside`` a parent, under a name."""
         self.run = run
         self.definition = definition
@@ -74,7 +76,9 @@ class Scope:
         self.outcome, self.result, self.finished = outcome, result, workflow.now()
         self.error = None if error is None else Failure.of(error)
 
-    def succeeded(self, op: Operation[Any, Any], input: Any, series: str, options: Options) -> list[AnyReport]:
+    def succeeded(
+        self, op: Operation[Any, Any], input: Any, series: str, options: Options
+    ) -> list[AnyReport]:
         """Give the members of a series that succeeded, in order."""
         digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
         return [report for _, report in sorted(self.run.calls.series(digest, series).items())]
@@ -88,6 +92,7 @@ class Scope:
             HistoryLimit: when unwinding needs what is left of the history.
             asyncio.CancelledError: when the run is ending.
         """
+        input = self._typed(op, input)
         data = self._dump(op, input)
         digest = call_digest("operation", str(op.definition), data, options.key)
         if options.force:
@@ -119,9 +124,12 @@ class Scope:
         finally:
             del self.run.calls.in_flight[digest]
 
-    async def series(self, op: Operation[Any, Any], input: Any, series: str, n: int, options: Options) -> list[AnyReport]:
+    async def series(
+        self, op: Operation[Any, Any], input: Any, series: str, n: int, options: Options
+    ) -> list[AnyReport]:
         """Execute an operation until a series has ``n`` successes; see :meth:`flows.Sequence.execute_n`."""
         check_name("series", series)
+        input = self._typed(op, input)
         digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
         while len(found := self._members(op, input, digest, series)) < n:
             order = next(i for i in range(n) if i not in found)
@@ -150,7 +158,9 @@ class Scope:
                 self.run.taken[digest].remove(taken)
         return self.run.calls.series(digest, series)
 
-    async def _new(self, op: Operation[Any, Any], input: Any, data: Json, digest: str, options: Options) -> AnyReport:
+    async def _new(
+        self, op: Operation[Any, Any], input: Any, data: Json, digest: str, options: Options
+    ) -> AnyReport:
         """Run it in this run, unless an earlier run that this one goes on from has the answer."""
         self.ending()
         taken = None if options.force else self._taken(digest, options)
@@ -178,9 +188,7 @@ class Scope:
             try:
                 return await executing.execute()
             except OperationFailed as failure:
-                if not (hold and self.run.holds(self.policy)):
-                    raise
-                next_ = await self._held(executing, spec, failure)
+                next_ = await self._held(executing, spec, failure, wanted=hold)
                 if isinstance(next_, Report):
                     return next_
                 executing = Executing(self.run, self.records, next_)
@@ -190,12 +198,16 @@ class Scope:
                     self.run.pivoted = self.run.pivoted and not spec.pivot
                 raise
 
-    async def _held(self, executing: Executing, spec: Spec, failure: OperationFailed) -> AnyReport | Spec:
+    async def _held(
+        self, executing: Executing, spec: Spec, failure: OperationFailed, *, wanted: bool
+    ) -> AnyReport | Spec:
         """Hold a failed step, and give what the operator decided: its report, or what runs instead.
 
         Raises:
-            OperationFailed: when the run is to unwind, or the hold's time is over.
+            OperationFailed: when nothing is held, the run is to unwind, or the hold's time is over.
         """
+        if not (wanted and self.run.holds(self.policy)):
+            raise failure
         why = failure.message
         while True:
             hold = await self.run.hold(Hold(spec.name, str(spec.definition)), self.policy, why)
@@ -223,7 +235,9 @@ class Scope:
         names = [record.step for record in sorted(records, key=lambda r: r.order)]
         return {name: (before,) if before else () for before, name in zip(["", *names], names, strict=False)}
 
-    def _spec(self, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None) -> Spec:
+    def _spec(
+        self, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None
+    ) -> Spec:
         name = taken.step if taken else self._name(op, options)
         return Spec(
             name=name,
@@ -294,6 +308,9 @@ class Scope:
             key=taken.key,
             answered_from=(header.workflow or self.run.info.workflow_id, header.origin or header.run),
         )
+
+    def _typed(self, op: Operation[Any, Any], input: Any) -> Any:
+        return op.input.fit(input, f"{self.path}{op.definition}: input")
 
     def _dump(self, op: Operation[Any, Any], input: Any) -> Json:
         who = f"{self.path}{op.definition}"

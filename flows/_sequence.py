@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Operation, Retry
 from activities._json import Json
 from activities._schema import Schema
-from activities._wire import json_bytes, json_payload
+from activities._wire import json_payload
 from counterstep.reports import Report
 from flows._control import Decision
 from flows._errors import OperationFailed, SeriesFailed
@@ -51,6 +51,7 @@ class Sequence(Operated, Generic[In, Out]):
     input: ClassVar[Schema[Any]]
     output: ClassVar[Schema[Any]]
     _body: ClassVar[Callable[..., Awaitable[Any]]]
+    __counterstep_input__: ClassVar[Callable[[int], RawValue | InvalidInput]]
 
     def __init_subclass__(
         cls, *, id: str | None = None, version: str | None = None, policy: Policy | None = None, **kwargs: Any
@@ -100,7 +101,7 @@ class Sequence(Operated, Generic[In, Out]):
         key: str | None = None,
         hold: bool = True,
     ) -> Report[Any, Any]:
-        """Execute an operation, or another flow inline (seed operations: ``ExecuteOperation``, ``ExecuteSequence``).
+        """Execute an operation, or another flow inline (seed: ``ExecuteOperation``, ``ExecuteSequence``).
 
         An equal call (same definition, equal input, same key) that already succeeded in this run is answered
         with its report, and isn't run again.
@@ -153,7 +154,7 @@ class Sequence(Operated, Generic[In, Out]):
             The reports, orders 0 to n-1.
 
         Raises:
-            SeriesFailed: with ``.report`` of the member that failed, and ``.reports`` of those that succeeded.
+            SeriesFailed: with ``.report`` of the member that failed, ``.reports`` of those that succeeded.
         """
         at = self._at
         options = Options(retry=retry, key=key)
@@ -253,17 +254,23 @@ def _declare(cls: AnySequence, id: str, version: str) -> None:
     if not workflow.unsafe.in_sandbox():
         cls.input.check(f"{cls.definition}: input")
         cls.output.check(f"{cls.definition}: output")
-    setattr(cls, "run", _entry(cls))
-    setattr(cls, "__counterstep_input__", lambda count: _no_input(cls, count))
+    cls.run = _entry(cls)  # type: ignore[method-assign]
+    cls.__counterstep_input__ = lambda count: _no_input(cls, count)
     workflow.defn(name=str(cls.definition))(cls)
 
 
 def _types(cls: AnySequence) -> tuple[Any, Any]:
     for base in (b for c in cls.__mro__ for b in getattr(c, "__orig_bases__", ())):
-        if isinstance(get_origin(base), type) and issubclass(get_origin(base), Sequence) and len(get_args(base)) == 2:
+        if (
+            isinstance(get_origin(base), type)
+            and issubclass(get_origin(base), Sequence)
+            and len(get_args(base)) == 2
+        ):
             input, output = get_args(base)
             return input, type(None) if output is None else output
-    raise DefinitionError(f"{cls.__name__}: write class {cls.__name__}(Sequence[Input, Output], id=…, version=…)")
+    raise DefinitionError(
+        f"{cls.__name__}: write class {cls.__name__}(Sequence[Input, Output], id=…, version=…)"
+    )
 
 
 def _entry(cls: AnySequence) -> Any:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
+from uuid import uuid4
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RawValue
 
 from activities._wire import json_payload
+from flows._resume import RunRef
 from flows._saga import Saga
 from flows._sequence import Sequence
+from flows._undone import UNDO, Undone
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -60,15 +63,46 @@ async def start(
         InvalidInput, NotSerializable: before anything is started.
         temporalio.exceptions.WorkflowAlreadyStartedError: when a run with this id is open.
     """
-    typed = isinstance(flow, Saga) or (isinstance(flow, type) and issubclass(flow, Sequence))
-    value = flow.input.dump(input, f"{flow.definition}: input") if typed else input
+    name, value, result = str(flow), input, None
+    if isinstance(flow, Saga) or (isinstance(flow, type) and issubclass(flow, Sequence)):
+        name, result = str(flow.definition), flow.output.type
+        value = RawValue(json_payload(flow.input.dump(input, f"{name}: input")))
     return await client.start_workflow(
-        str(flow.definition) if typed else flow,
-        RawValue(json_payload(value)) if typed else value,
+        name,
+        value,
         id=id,
         task_queue=task_queue,
         memo=memo,
-        result_type=flow.output.type if typed else None,
+        result_type=result,
         request_eager_start=True,
         **options,
     )
+
+
+async def undo(
+    client: Client,
+    workflow_id: str,
+    *,
+    run_id: str | None = None,
+    id: str | None = None,
+    task_queue: str = TASK_QUEUE,
+) -> Undone:
+    """Undo what a closed run left in place, once, and wait for the end of it.
+
+    Args:
+        client: made with :class:`flows.CounterstepPlugin`.
+        workflow_id: of the run.
+        run_id: of the run; the newest unless given.
+        id: workflow id of the undo itself; one of its own unless given.
+        task_queue: that workers with the run's operations serve.
+
+    Raises:
+        temporalio.client.WorkflowFailureError: its cause is ``InvalidInput`` when the run is open, gone, or taken
+            over, and ``Stuck``, naming the steps, when something is not undone.
+    """
+    ref = RunRef(workflow_id=workflow_id, run_id=run_id)
+    id = id or f"undo-{workflow_id}-{uuid4().hex[:8]}"
+    undone: Undone = await client.execute_workflow(
+        UNDO, ref, id=id, task_queue=task_queue, result_type=Undone
+    )
+    return undone

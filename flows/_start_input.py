@@ -24,4 +24,6 @@ def start_json(raw: RawValue | InvalidInput, who: str) -> bytes:
         value = workflow.payload_converter().from_payload(raw.payload)
         return json_payload(value).data
     except Exception:
-        raise InvalidInput(f"{who}: input has the encoding {encoding[:100]!r}, which isn't known here; send json/plain") from None
+        raise InvalidInput(
+            f"{who}: input has the encoding {encoding[:100]!r}, which isn't known here; send json/plain"
+        ) from None

@@ -8,8 +8,8 @@ from typing import Any
 from temporalio import workflow
 
 from activities._failure import cut
-from flows._control import Control
 from activities._json import size
+from flows._control import Control
 
 MEMO = "counterstep"
 MEMO_LIMIT = 2048

@@ -156,7 +156,7 @@ def _start_local(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
         activity_id=call.activity_id,
         result_type=RawValue,
         start_to_close_timeout=call.timeout,
-        retry_policy=RetryPolicy(maximum_attempts=1, non_retryable_error_types=list(call.retry.non_retryable)),
+        retry_policy=RetryPolicy(maximum_attempts=1, non_retryable_error_types=call.retry.names),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=call.summary,
     )

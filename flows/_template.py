@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
+import pydantic_core
 from pydantic import BaseModel
 
+from activities import NotSerializable
 from activities._json import Json
+from activities._schema import Schema
 
 REF, LITERAL, PATH = "$ref", "$literal", "path"
 _PLAIN = (str, int, bool, type(None))
@@ -21,7 +25,7 @@ class Ref:
     In a plan's JSON it is ``{"$ref": "network", "path": ["id"]}``. A literal dict that has such a key is
     wrapped, ``{"$literal": {...}}``: then the keys of that dict mean themselves.
 
-    What it stands for isn't known while the plan is built: deciding on it, comparing or printing it is an error.
+    What it stands for isn't known while the plan is built: to decide on it, compare or print it is an error.
 
     Attributes:
         step: full name of the step.
@@ -31,7 +35,7 @@ class Ref:
     # No dataclass: pydantic would write one that hides in a value as a plain dict.
     __slots__ = ("path", "step")
 
-    def __init__(self, step: str, path: Path = ()) -> None:
+    def __init__(self, step: str, path: tuple[Any, ...] = ()) -> None:
         """Refer to a step's output.
 
         Raises:
@@ -60,50 +64,16 @@ class Ref:
         return hash((self.step, self.path))
 
     def __eq__(self, other: object) -> bool:
-        return (self.step, self.path) == (other.step, other.path) if isinstance(other, Ref) else self._unknown()
+        return (
+            (self.step, self.path) == (other.step, other.path) if isinstance(other, Ref) else self._unknown()
+        )
 
     def _unknown(self, *_: Any) -> NoReturn:
         raise TypeError(
-            f"{self!r} isn't known while the plan is built; refer to it as it is, or decide on it in an operation"
+            f"{self!r} isn't known while the plan is built; pass it on, or decide on it in an operation"
         )
 
     __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = _unknown
-
-
-class Frozen(dict[str, Any]):
-    """A dict of a finished plan."""
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a finished plan is immutable; build another one")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
-
-    def __deepcopy__(self, memo: object) -> Frozen:
-        return self
-
-    def __reduce__(self) -> Any:
-        return Frozen, (dict(self),)
-
-
-class FrozenList(list[Any]):
-    """A list of a finished plan."""
-
-    _refuse = Frozen._refuse
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = append = clear = extend = insert = _refuse  # type: ignore[assignment]
-    pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
-
-    def __deepcopy__(self, memo: object) -> FrozenList:
-        return self
-
-    def __reduce__(self) -> Any:
-        return FrozenList, (list(self),)
-
-
-def frozen(value: Json) -> Json:
-    """Give a JSON value that can't be changed."""
-    if isinstance(value, dict):
-        return Frozen((key, frozen(item)) for key, item in value.items())
-    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
 
 
 def encode(template: Any, dump: Callable[[Any], Json]) -> Json:
@@ -121,7 +91,7 @@ def encode(template: Any, dump: Callable[[Any], Json]) -> Json:
     if isinstance(template, Ref):
         return template.to_json()
     if isinstance(template, dict):
-        return _wrapped({_key(key, dump): encode(value, dump) for key, value in template.items()}, len(template))
+        return _wrapped({_key(key): encode(value, dump) for key, value in template.items()}, len(template))
     if isinstance(template, (list, tuple)):
         return [encode(value, dump) for value in template]
     if holds_ref(template):
@@ -131,8 +101,25 @@ def encode(template: Any, dump: Callable[[Any], Json]) -> Json:
     return _escaped(dump(template))
 
 
-def _key(key: Any, dump: Callable[[Any], Json]) -> str:
-    return key if type(key) is str else str(next(iter(dump({key: None}))))
+def literal(value: Any, what: str) -> Json:
+    """Turn a value that holds no reference into JSON, the way its own type is written.
+
+    Raises:
+        NotSerializable: when a round trip would change it, or it differs from run to run.
+    """
+    if isinstance(value, (set, frozenset)):
+        raise NotSerializable(f"{what} is a set, which has no order; give a list")
+    kind: Any = type(value)
+    return _schema(kind).dump(value, what)
+
+
+@lru_cache(256)
+def _schema(type_: Any) -> Schema[Any]:
+    return Schema(Any if type_ in (*_PLAIN, float, dict, list, tuple) else type_)
+
+
+def _key(key: Any) -> str:
+    return key if type(key) is str else str(next(iter(pydantic_core.to_jsonable_python({key: None}))))
 
 
 def _wrapped(written: dict[str, Json], count: int | None = None) -> Json:
@@ -195,8 +182,10 @@ def _malformed_ref(template: Mapping[str, Json]) -> Iterator[str]:
     parts = path if isinstance(path, list) else [None]
     good = all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in parts)
     if not isinstance(template[REF], str) or not good or template.keys() - {REF, PATH}:
-        yield 'a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; a literal "$ref" ' \
-            'is {"$literal": {"$ref": ...}}'  # fmt: skip
+        yield (
+            'a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; '
+            'a literal "$ref" is {"$literal": {"$ref": ...}}'
+        )
 
 
 def _malformed_literal(template: Mapping[str, Json]) -> Iterator[str]:
@@ -213,12 +202,17 @@ def fill(template: Json, output: Callable[[str], Json]) -> Json:
     Raises:
         LookupError: when an output lacks what a path names.
     """
+    return replaced(template, lambda step, path: _walk(output(step), path, step))
+
+
+def replaced(template: Json, give: Callable[[str, Path], Json]) -> Json:
+    """Put something in the place of references: what ``give(step, path)`` gives."""
     if isinstance(template, dict):
         if REF in template:
-            return _walk(output(template[REF]), template.get(PATH, ()), template[REF])
-        return {key: fill(value, output) for key, value in template.get(LITERAL, template).items()}
+            return give(template[REF], template.get(PATH, ()))
+        return {key: replaced(value, give) for key, value in template.get(LITERAL, template).items()}
     if isinstance(template, list):
-        return [fill(value, output) for value in template]
+        return [replaced(value, give) for value in template]
     return template
 
 

@@ -78,14 +78,18 @@ class UndoRecord:
 
     def wanted(self, policy: Policy) -> bool:
         """Whether it took effect, or may have, and the policy wants it undone."""
-        settled = self.settled or never_settled(Verdict())
-        if self.undone or self.tried or settled.status is Status.SKIPPED:
-            return False
-        if settled.status is Status.DONE:
-            return True
-        if settled.status is Status.UNKNOWN:
-            return policy.undo_failed_step != "never"
+        return not (self.undone or self.tried) and wants_undo(
+            self.settled or never_settled(Verdict()), policy
+        )
+
+
+def wants_undo(settled: Settled, policy: Policy) -> bool:
+    """Whether a step took effect, or may have, and the policy wants it undone."""
+    if settled.status is Status.UNKNOWN:
+        return policy.undo_failed_step != "never"
+    if settled.status is Status.FAILED:
         return policy.undo_failed_step == "always" and settled.verdict.called
+    return settled.status is Status.DONE
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ class Unwinding:
     ) -> None:
         """Take the records, and what each step came after, in the order in which steps began.
 
-        With ``may_continue`` it raises :class:`Full` where the history is full, once undos in flight have settled.
+        With ``may_continue`` it raises :class:`Full` where the history is full, once undos in flight have
+        settled.
         """
         self._may_continue = may_continue
         self._gate, self._watcher, self._policy = gate, watcher, policy
@@ -172,7 +177,9 @@ class Unwinding:
                 self.left += [failed] if failed else []
         if self._ready and self._full and not self._stopped:
             raise Full
-        self.left += [NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None]
+        self.left += [
+            NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None
+        ]
         return self.left
 
     @property
@@ -236,7 +243,9 @@ async def undo_one(gate: Gate, watcher: Watcher, record: UndoRecord) -> NotUndon
     if record.undone:
         return None
     failure = record.undoing.failure
-    return NotUndone(record.step, record.definition, str(failure.root if failure else "its end is unknown"), failure)
+    return NotUndone(
+        record.step, record.definition, str(failure.root if failure else "its end is unknown"), failure
+    )
 
 
 def _call(record: UndoRecord) -> Call:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,7 +39,16 @@ def _listening(port: int) -> bool:
 def dev_address() -> Iterator[str]:
     """Address of a dev server that lives as long as the session."""
     port = _free_port()
-    command = [binary("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port)]
+    command = [
+        binary("temporal"),
+        "server",
+        "start-dev",
+        "--headless",
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     command += ["--log-level", "never"]
     for value in (
         "history.transferProcessorMaxPollRPS=10000",
@@ -51,7 +57,9 @@ def dev_address() -> Iterator[str]:
         'history.timerProcessorMaxTimeShift="10ms"',
     ):
         command += ["--dynamic-config-value", value]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while not _listening(port):
         assert server.poll() is None and time.monotonic() < deadline, "the dev server didn't come up"
@@ -87,8 +95,12 @@ def serve(dev_address: str, world: World, task_queue: str) -> Serve:
     """Serve definitions on the dev server: ``async with serve(op, Flow, cache=0) as client``."""
 
     @asynccontextmanager
-    async def serving(*definitions: Any, cache: int = 1000, deps: Any = world, **options: Any) -> AsyncIterator[Client]:
-        plugin_options = {k: options.pop(k) for k in ("heartbeat_timeout", "secrets", "data_converter") if k in options}
+    async def serving(
+        *definitions: Any, cache: int = 1000, deps: Any = world, **options: Any
+    ) -> AsyncIterator[Client]:
+        plugin_options = {
+            k: options.pop(k) for k in ("heartbeat_timeout", "secrets", "data_converter") if k in options
+        }
         plugin = CounterstepPlugin(Registry(*definitions), deps=deps, **plugin_options)
         client = await Client.connect(await _ready(dev_address), plugins=[plugin])
         options.setdefault("graceful_shutdown_timeout", timedelta(seconds=1))
@@ -113,16 +125,20 @@ async def _ready(address: str) -> str:
 
 @pytest.fixture
 def skipping(world: World, task_queue: str) -> Serve:
-    """Serve definitions on a time-skipping server of the test's own; await ``handle.result()`` to skip time."""
+    """Serve definitions on a time-skipping server of its own; await ``handle.result()`` to skip time."""
 
     @asynccontextmanager
-    async def serving(*definitions: Any, cache: int = 1000, deps: Any = world, **options: Any) -> AsyncIterator[Client]:
+    async def serving(
+        *definitions: Any, cache: int = 1000, deps: Any = world, **options: Any
+    ) -> AsyncIterator[Client]:
         plugin = CounterstepPlugin(Registry(*definitions), deps=deps)
-        async with await WorkflowEnvironment.start_time_skipping(
-            test_server_existing_path=binary("temporal-test-server"), plugins=[plugin]
-        ) as env:
-            async with Worker(env.client, task_queue=task_queue, max_cached_workflows=cache, **options):
-                yield env.client
+        async with (
+            await WorkflowEnvironment.start_time_skipping(
+                test_server_existing_path=binary("temporal-test-server"), plugins=[plugin]
+            ) as env,
+            Worker(env.client, task_queue=task_queue, max_cached_workflows=cache, **options),
+        ):
+            yield env.client
         await asyncio.sleep(0.5)  # a process that used a test environment can crash at its exit otherwise
 
     return serving

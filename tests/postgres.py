@@ -68,17 +68,20 @@ class Cluster:
 
     def catalog(self) -> str:
         """Tell all that the server holds: roles, databases, schemas, tables, rows, privileges, comments."""
-        lines = [line for title, query in SHARED.items() for line in self._lines(title, query, "postgres")]
-        for (database,) in self.query(
-            "SELECT datname FROM pg_database WHERE datname <> 'template0' ORDER BY 1"
-        ):
-            for title, query in LOCAL.items():
-                lines += self._lines(f"{database}: {title}", query, database)
-            for (table,) in self.query(TABLES, database):
-                lines += self._lines(
-                    f"{database}: row of {table}", f"SELECT t::text FROM {table} AS t", database
-                )
+        with psycopg.connect(self.dsn()) as connection:
+            lines = _told(connection, "", SHARED)
+            databases = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname <> 'template0' ORDER BY 1"
+            )
+            for (database,) in databases.fetchall():
+                lines += self._local(database)
         return "\n".join(lines)
+
+    def _local(self, database: str) -> list[str]:
+        with psycopg.connect(self.dsn(database)) as connection:
+            tables = [table for (table,) in connection.execute(TABLES).fetchall()]
+            rows = {f"row of {table}": f"SELECT t::text FROM {table} AS t" for table in tables}
+            return _told(connection, f"{database}: ", {**LOCAL, **rows})
 
     def dumped(self) -> str:
         """Give what PostgreSQL's own pg_dumpall says of it, without what differs each time."""
@@ -101,8 +104,14 @@ class Cluster:
         ):
             self.query(SQL("DROP ROLE {}").format(Identifier(name)))
 
-    def _lines(self, title: str, query: str, database: str) -> list[str]:
-        return sorted(f"{title}: {' | '.join(map(str, row))}" for row in self.query(query, database))
+
+def _told(connection: psycopg.Connection[Any], where: str, queries: dict[str, str]) -> list[str]:
+    """Write the rows of each query as sorted lines."""
+    lines = []
+    for title, query in queries.items():
+        rows = connection.execute(query.encode()).fetchall()
+        lines += sorted(f"{where}{title}: {' | '.join(map(str, row))}" for row in rows)
+    return lines
 
 
 @contextmanager
@@ -166,37 +175,41 @@ def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
 
 def _acl(acl: str, kind: str, owner: str) -> str:
     """Write an access list with names in a fixed order; one that was never changed is the default one."""
-    return (
-        "(SELECT string_agg(concat_ws(' ', grantor::regrole, 'lets', nullif(grantee, 0)::regrole, privilege_type,"
-        " is_grantable), ', ' ORDER BY grantor::regrole::text, grantee::regrole::text, privilege_type)"
-        f" FROM aclexplode(coalesce({acl}, acldefault('{kind}', {owner}))))"
-    )
+    return f"""(SELECT string_agg(
+            concat_ws(' ', grantor::regrole, 'lets', grantee::regrole, privilege_type, is_grantable), ', '
+            ORDER BY grantor::regrole::text, grantee::regrole::text, privilege_type)
+        FROM aclexplode(coalesce({acl}, acldefault('{kind}', {owner}))))"""
 
 
+_USERS = r"nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema'"
+_RELATIONS = "pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
 SHARED = {
     "role": """SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
-        rolbypassrls, rolconnlimit, rolpassword, rolvaliduntil, shobj_description(oid, 'pg_authid') FROM pg_authid""",
+        rolbypassrls, rolconnlimit, rolpassword, rolvaliduntil, shobj_description(oid, 'pg_authid')
+        FROM pg_authid""",
     "member": "SELECT roleid::regrole, member::regrole, grantor::regrole, admin_option FROM pg_auth_members",
     "setting": "SELECT setdatabase, setrole::regrole, setconfig FROM pg_db_role_setting",
-    "database": f"""SELECT datname, datdba::regrole, encoding, datcollate, datistemplate, datallowconn, datconnlimit,
-        {_acl("datacl", "d", "datdba")}, shobj_description(oid, 'pg_database') FROM pg_database""",
+    "database": f"""SELECT datname, datdba::regrole, encoding, datcollate, datistemplate, datallowconn,
+        datconnlimit, {_acl("datacl", "d", "datdba")}, shobj_description(oid, 'pg_database')
+        FROM pg_database""",
     "comments": "SELECT count(*) FROM pg_shdescription",
     "dependencies": "SELECT count(*) FROM pg_shdepend",
     "prepared": "SELECT count(*) FROM pg_prepared_xacts",
 }
-_USERS = r"nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema'"
-TABLES = f"""SELECT format('%I.%I', nspname, relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-    WHERE relkind = 'r' AND {_USERS} ORDER BY 1"""
+TABLES = (
+    f"SELECT format('%I.%I', nspname, relname) FROM {_RELATIONS} WHERE relkind = 'r' AND {_USERS} ORDER BY 1"
+)
 LOCAL = {
     "schema": f"""SELECT nspname, nspowner::regrole, {_acl("nspacl", "n", "nspowner")},
         obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE {_USERS}""",
     "relation": f"""SELECT nspname, relname, relkind, relowner::regrole, {_acl("relacl", "r", "relowner")},
-        obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE {_USERS}""",
-    "column": f"""SELECT nspname, relname, attname, attnum, atttypid::regtype, attnotnull, attacl FROM pg_attribute
-        JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE attnum > 0 AND {_USERS}""",
-    "constraint": f"""SELECT nspname, conrelid::regclass, conname, pg_get_constraintdef(c.oid) FROM pg_constraint c
-        JOIN pg_namespace n ON n.oid = connamespace WHERE {_USERS}""",
-    "function": f"SELECT nspname, proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE {_USERS}",
+        obj_description(pg_class.oid, 'pg_class') FROM {_RELATIONS} WHERE {_USERS}""",
+    "column": f"""SELECT nspname, relname, attname, attnum, atttypid::regtype, attnotnull, attacl
+        FROM {_RELATIONS} JOIN pg_attribute ON attrelid = pg_class.oid WHERE attnum > 0 AND {_USERS}""",
+    "constraint": f"""SELECT nspname, conrelid::regclass, conname, pg_get_constraintdef(pg_constraint.oid)
+        FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace WHERE {_USERS}""",
+    "function": f"""SELECT nspname, proname
+        FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace WHERE {_USERS}""",
     "default": "SELECT defaclrole::regrole, defaclobjtype, defaclacl FROM pg_default_acl",
     "comments": "SELECT count(*) FROM pg_description",
 }

@@ -12,7 +12,7 @@ FAST = Retry(max_attempts=3, initial=timedelta(milliseconds=10))
 
 
 def _double(name: str, **options: Any) -> Operation[int, int]:
-    """Make an operation that doubles its input, fails while the switch ``fail-NAME`` is on, and has an undo."""
+    """Make an operation with an undo: it doubles its input, fails while the switch ``fail-NAME`` is on."""
 
     @operation(id=name, version="1.0.0", **options)
     async def double(ctx: Context[World], input: int) -> int:

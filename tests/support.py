@@ -49,6 +49,16 @@ class World:
             file.seek(0)
             return file.read().splitlines().count(line)
 
+    def append(self, name: str, line: str) -> None:
+        """Append a line to a file of its own: for many calls, which :meth:`record` would count each time."""
+        with (self.folder / name).open("a") as file:
+            file.write(line + "\n")
+
+    def lines(self, name: str) -> list[str]:
+        """Give the lines of such a file."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
     @property
     def calls(self) -> list[Any]:
         """All calls in order; one that was recorded with a single value is that value."""
@@ -106,7 +116,12 @@ def causes(error: BaseException) -> list[tuple[str, str]]:
     found = []
     current: BaseException | None = error
     while current is not None:
-        found.append((getattr(current, "type", None) or type(current).__name__, getattr(current, "message", str(current))))
+        found.append(
+            (
+                getattr(current, "type", None) or type(current).__name__,
+                getattr(current, "message", str(current)),
+            )
+        )
         current = current.__cause__
     return found
 
@@ -114,7 +129,8 @@ def causes(error: BaseException) -> list[tuple[str, str]]:
 async def events_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
     """Give the types of a run's events, such as ``ACTIVITY_TASK_SCHEDULED``."""
     return [
-        EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") async for event in handle.fetch_history_events()
+        EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
+        async for event in handle.fetch_history_events()
     ]
 
 

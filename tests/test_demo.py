@@ -20,7 +20,7 @@ def _processes(folder: Path) -> list[str]:
 
 
 def test_demo_rolls_out_and_rolls_back(tmp_path: Path) -> None:
-    """1.0.0 is rolled out, 2.0.0 is undone, 1.0.0 still answers; it exits by itself, with no process and no file left."""
+    """1.0.0 is rolled out, 2.0.0 is undone, 1.0.0 still answers; it exits, no process and no file is left."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.release.demo"],
         capture_output=True,

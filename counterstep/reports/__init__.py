@@ -9,7 +9,13 @@ from counterstep.reports._report import ExecutionSeries, Report, report_id
 from counterstep.reports._reporters import MemoryReporter, RecentReporter, Reporter
 
 # Views
-from counterstep.reports._views import execution_reports, render_tree, report_json, sequence_report_json, tree_json
+from counterstep.reports._views import (
+    execution_reports,
+    render_tree,
+    report_json,
+    sequence_report_json,
+    tree_json,
+)
 
 __all__ = [
     "ExecutionSeries",

@@ -141,10 +141,16 @@ class RunHistory:
         return next((s for s in self.steps if s.is_undo and s.step == step), None)
 
 
-async def fetch_events(client: Client, workflow_id: str, run_id: str | None = None) -> list[HistoryEvent]:
-    """Fetch a run's events, all pages, decoded by the client's codec."""
+async def fetch_events(
+    client: Client, workflow_id: str, run_id: str | None = None, *, only_start: bool = False
+) -> list[HistoryEvent]:
+    """Fetch a run's events, all pages or only the first event, decoded by the client's codec."""
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-    events = [event async for event in handle.fetch_history_events()]
+    events = []
+    async for event in handle.fetch_history_events(page_size=1 if only_start else None):
+        events.append(event)
+        if only_start:
+            break
     codec = client.data_converter.payload_codec
     if codec is not None:
         await _decode(events, codec.decode)
@@ -237,14 +243,15 @@ class _Reader:
 
     def _activity_task_started(self, event: HistoryEvent, attributes: Any) -> None:
         self._update(
-            attributes, started=_time(event), worker=attributes.identity, attempts=lambda s: s.attempts + attributes.attempt
+            attributes,
+            started=_time(event),
+            worker=attributes.identity,
+            attempts=lambda s: s.attempts + attributes.attempt,
         )
 
     def _activity_task_completed(self, event: HistoryEvent, attributes: Any) -> None:
         payload = attributes.result.payloads[0]
-        self._update(
-            attributes, event=event, ended=lambda s: ended_well(payload, s.verdict, local=False)
-        )
+        self._update(attributes, event=event, ended=lambda s: ended_well(payload, s.verdict, local=False))
 
     def _activity_task_failed(self, event: HistoryEvent, attributes: Any) -> None:
         self._failed(event, attributes, _exception(attributes.failure))
@@ -330,7 +337,9 @@ _CLOSES = frozenset(
 )
 
 
-async def _decode(messages: Iterable[Message], decode: Callable[[Sequence[Payload]], Awaitable[list[Payload]]]) -> None:
+async def _decode(
+    messages: Iterable[Message], decode: Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+) -> None:
     """Decode every payload in place; headers of ours and marker data of the SDK were never encoded."""
     for message in messages:
         for payload in _payloads(message):

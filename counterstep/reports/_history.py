@@ -45,6 +45,7 @@ def report_of(run: RunHistory, namespace: str) -> AnyReport:
     reports = [report for report, _ in taken] + [_step(run, step, namespace) for step in run.forward()]
     flows = {report.step: header.flows for report, header in taken}
     flows |= {step.step: step.header.flows for step in run.forward()}
+    alone = (step for step in run.steps if step.is_undo and step.step not in flows)  # it undoes another run
     ended = run.status != "running"
     return Report(
         id=report_id(Identity(namespace=namespace, workflow=run.workflow_id, origin=run.origin, step="")),
@@ -54,7 +55,10 @@ def report_of(run: RunHistory, namespace: str) -> AnyReport:
         outcome=(Status.DONE if run.status == "completed" else Status.FAILED) if ended else None,
         timestamp=run.finished,
         error=Failure.of(run.failure) if run.failure else _closed_by(run),
-        children=_nest(run, namespace, reports, flows, ""),
+        children=(
+            *_nest(run, namespace, reports, flows, ""),
+            *(_step(run, step, namespace) for step in alone),
+        ),
         scheduled=run.started,
         started=run.started,
         finished=run.finished,
@@ -102,7 +106,9 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
     step, workflow, origin = taken["step"], str(header.workflow), str(header.origin)
     ended = taken["timestamp"] and datetime.fromisoformat(taken["timestamp"])
     return Report(
-        id=report_id(Identity(namespace=namespace, workflow=workflow, origin=origin, leg=header.leg, step=step)),
+        id=report_id(
+            Identity(namespace=namespace, workflow=workflow, origin=origin, leg=header.leg, step=step)
+        ),
         definition=replace(_definition(taken["definition"]), description=taken["description"]),
         step=step,
         input=taken["input"],
@@ -145,7 +151,9 @@ def _nest(
     return tuple(nested.values())
 
 
-def _inline(run: RunHistory, namespace: str, name: str, definition: str, children: tuple[AnyReport, ...]) -> AnyReport:
+def _inline(
+    run: RunHistory, namespace: str, name: str, definition: str, children: tuple[AnyReport, ...]
+) -> AnyReport:
     """Make the report of an inline flow, which leaves no event of its own: input and output are unknown."""
     failed = next((child for child in children if child.outcome in (Status.FAILED, Status.UNKNOWN)), None)
     ended = all(child.outcome is not None for child in children)

@@ -92,7 +92,7 @@ class Report(Generic[In, Out]):
 
     @property
     def child_operation_reports(self) -> list[str] | None:
-        """Ids of the children's reports, without answered calls; ``None`` for an operation (seed operations)."""
+        """Ids of the children's reports, without answered calls; ``None`` for an operation (seed)."""
         return [child.id for child in self.children if child.answered_from is None] if self.is_flow else None
 
     def walk(self) -> Iterator[Report[Any, Any]]:

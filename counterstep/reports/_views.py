@@ -22,7 +22,11 @@ def report_json(report: AnyReport) -> dict[str, Json]:
     definition = report.definition
     view: dict[str, Json] = {
         "id": report.id,
-        "definition": {"id": definition.id, "version": definition.version, "description": definition.description},
+        "definition": {
+            "id": definition.id,
+            "version": definition.version,
+            "description": definition.description,
+        },
         "output": _plain(report.result[0]) if report.result else None,
         "input": _plain(report.input),
         "timestamp": _iso(report.timestamp),
@@ -41,11 +45,14 @@ def sequence_report_json(report: AnyReport, *, duplicates: bool = False) -> dict
         report: of a flow.
         duplicates: list the reports of nested flows as the seed does, once for each flow around them.
     """
-    return {**report_json(report), "executionReports": [report_json(r) for r in execution_reports(report, duplicates)]}
+    return {
+        **report_json(report),
+        "executionReports": [report_json(r) for r in execution_reports(report, duplicates)],
+    }
 
 
 def execution_reports(report: AnyReport, duplicates: bool = False) -> list[AnyReport]:
-    """Give all reports of an execution in post-order; answered calls are no children of the run that asked."""
+    """Give all reports of an execution in post-order; answered calls are no children of who asked."""
     found: list[AnyReport] = []
     for child in report.children:
         if child.answered_from is not None:

@@ -15,8 +15,8 @@ In a second terminal:
     psql 'postgresql://acme@localhost:5432/acme' -c 'TABLE app.plans'
 
 `"ACME"` names the password; the worker finds it in the environment variable `TENANT_PASSWORD_ACME`. Then
-start another run with the name `acme`: it fails, since that role isn't its own, and leaves it alone. Or
-stop the server in the middle of a run.
+start another run with the name `acme`: it fails, since that role isn't its own, and leaves it alone. Or name
+a password that the worker doesn't know.
 
 Each operation bears being run twice, and each undo being run for nothing, since what they make carries the
 step's idempotency key (`\du+` in psql shows it): see `server.py`. `create_database` keeps that promise where

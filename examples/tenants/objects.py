@@ -15,7 +15,7 @@ from examples.tenants.server import Connection, Server, Thing
 
 TIMEOUT, RETRY = timedelta(minutes=1), Retry(max_attempts=3)
 
-Name = Annotated[str, Field(pattern=r"\A[a-z][a-z0-9_]{0,62}\Z")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 ColumnType = Literal["bool", "int4", "text", "timestamptz"]
 Cell = bool | int | str
 

@@ -14,7 +14,7 @@ from flows import Dag, Step, no_undo, saga
 PLANS = [["free", 1, 0], ["team", 20, 49], ["company", 1000, 499]]
 
 # Its roles are named after it, and PostgreSQL cuts names at 63.
-TenantName = Annotated[str, Field(pattern=r"\A[a-z][a-z0-9_]{0,39}\Z")]
+TenantName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class TenantSpec(BaseModel):

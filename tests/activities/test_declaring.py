@@ -13,6 +13,7 @@ from activities import (
     Context,
     DefinitionError,
     EmptyInput,
+    Failure,
     InvalidInput,
     Operation,
     Outcome,
@@ -253,3 +254,23 @@ def test_empty_input() -> None:
     with pytest.raises(InvalidInput) as caught:
         op.input.load(b'{"a": 1}', "input")
     assert caught.value.message == "input doesn't fit EmptyInput: a: Extra inputs are not permitted"
+
+
+def test_a_second_retry_input_is_refused() -> None:
+    """It would silently replace the first."""
+    op = declare(double)
+    op.retry_input(lambda attempt, error, input, deps: input)
+    with pytest.raises(DefinitionError) as caught:
+        op.retry_input(lambda attempt, error, input, deps: input)
+    assert caught.value.message == "op@1.0.0 has a retry_input already"
+
+
+def test_an_async_retry_input_is_refused() -> None:
+    """Nothing awaits it."""
+
+    async def widen(attempt: int, error: Failure, input: int, deps: Any) -> int:
+        return input
+
+    with pytest.raises(DefinitionError) as caught:
+        declare(double).retry_input(widen)  # type: ignore[arg-type]
+    assert caught.value.message == "retry_input of op@1.0.0 must be a plain def: nothing awaits it"

@@ -238,3 +238,27 @@ def test_the_errors_that_handlers_raise() -> None:
         ("Retryable", False, timedelta(seconds=9)),
         ("OutcomeUnknown", False, None),
     ]
+
+
+LEFT_OUT = " [1 of its details left out: too large, or not JSON]"
+
+
+@pytest.mark.parametrize(
+    "detail", ["x" * 65_535, object(), {1, object()}, "\udcff"], ids=["large", "object", "set", "text"]
+)
+async def test_details_that_cannot_be_recorded_are_left_out(detail: Any) -> None:
+    """The message says so; the other details, and ours behind them, stay."""
+    wired = on_wire(ApplicationError("m", "own", detail, 1), {"ours": 1})
+    assert (wired.message, list(wired.details)) == ("m" + LEFT_OUT, ["own", 1, {"ours": 1}])
+    assert (await recorded(wired)).application_failure_info.details.payloads[0].data == b'"own"'
+
+
+def test_details_share_64_kb() -> None:
+    """Over all causes, the outermost first; a message that is cut still says what is left out."""
+    outer = ApplicationError("a", "x" * 40_000)
+    outer.__cause__ = ApplicationError("b" * 9000, "x" * 40_000, "y")
+    wired = on_wire(outer)
+    inner = wired.__cause__
+    assert isinstance(inner, ApplicationError)
+    assert (wired.message, wired.details, inner.details) == ("a", ("x" * 40_000,), ("y",))
+    assert inner.message == "b" * (8192 - len(LEFT_OUT) - 20) + " [cut]" + LEFT_OUT

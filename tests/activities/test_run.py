@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -93,7 +94,7 @@ async def test_input_that_does_not_fit(bench: Bench) -> None:
     ("output", "type_", "message"),
     [
         (float("nan"), "NotSerializable",
-         "step (op@1.0.0): output doesn't survive JSON: a round trip changes it; keep all of it in fields"),
+         "step (op@1.0.0): output doesn't survive JSON: value is nan, which JSON can't hold"),
         (object(), "NotSerializable",
          "step (op@1.0.0): output doesn't survive JSON: Unable to serialize unknown type: <class 'object'>"),
         ((1, 2), "NotSerializable",
@@ -350,3 +351,24 @@ async def test_dependencies_by_type(executor: Executor) -> None:
     ]
     assert host.deps_for(Any) is deps
     assert Host(cloud, EnvironmentSecrets(), executor).deps_for(int) is cloud
+
+
+async def test_a_decorator_that_hides_a_coroutine(bench: Bench) -> None:
+    """A ``def`` that returns a coroutine: what that gives is the output, what it raises the failure."""
+
+    def logged(handler: Any) -> Any:
+        @functools.wraps(handler)
+        def wrapper(*args: Any) -> Any:
+            return handler(*args)
+
+        return wrapper
+
+    @operation(id="op", version="1.0.0")
+    @logged
+    async def op(ctx: Context[Any], input: int) -> int:
+        if input == 0:
+            raise RuntimeError("zero")
+        return 2 * input
+
+    assert (await bench.run(op, 3))[0] == 6
+    assert (await bench.fail(op, 0)).message == "zero"

@@ -156,13 +156,13 @@ class Pairs(Sequence[EmptyInput, list[Any]], id="pairs", version="1.0.0"):
 
     async def run(self, input: EmptyInput) -> list[Any]:
         found: Any = Registry(pair).retrieve("pair@^1")
-        inputs: list[Any] = [Pair(a=1, b="x"), PairClass("x", 1.0), {"b": "x", "a": 1.0}, Pair(a=2, b="x")]
+        inputs: list[Any] = [Pair(a=1, b="x"), PairClass("x", 1.0), {"b": "x", "a": 1.0}, {"a": 2, "b": "x"}]
         reports = [await self.execute(found if i == 2 else pair, value) for i, value in enumerate(inputs)]
         return [[r.output, type(r.output).__name__, type(r.input).__name__] for r in reports]
 
 
 async def test_python_types_make_no_difference(scripts: Scripts, world: World) -> None:
-    """OPS-05, OPS-65: model, dataclass, dict in another order, retrieved operation: one call, ints."""
+    """OPS-05, OPS-65: model, dataclass, reordered dict, retrieved operation: one call, ints, models."""
     async with scripts(Pairs) as run:
         handle = await start(run.client, Pairs, EmptyInput(), id=new_id(), task_queue=run.task_queue)
         assert await handle.result() == [[1, "int", "Pair"]] * 3 + [[2, "int", "Pair"]]

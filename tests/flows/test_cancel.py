@@ -1,8 +1,9 @@
-"""A cancel never loses a result, and never interrupts unwinding (issue point 8; section 2 of TEMPORAL.md's recipe)."""
+"""A cancel never loses a result, and never interrupts unwinding (the recipe in TEMPORAL.md, section 2)."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -123,10 +124,8 @@ class Stubborn(Sequence[int, int], id="stubborn", version="1.0.0"):
     """Catches the failure of x and goes on with y."""
 
     async def run(self, input: int) -> int:
-        try:
+        with contextlib.suppress(OperationFailed, asyncio.CancelledError):
             await self.execute(x, input)
-        except (OperationFailed, asyncio.CancelledError):
-            pass
         return (await self.execute(y, input)).output
 
 
@@ -181,7 +180,7 @@ async def replays(client: Client, handle: Any) -> None:
 async def test_result_and_cancel_in_one_task(
     client: Client, world: World, task_queue: str, batch: bool, order: str
 ) -> None:
-    """x completes and the run is cancelled while no worker runs: the undo of x gets its output; y never starts."""
+    """x completes and the run is cancelled while no worker runs: x's undo gets its output; y never starts."""
     async with flow_worker(client, task_queue, batch=batch):
         handle = await start(client, Line, 5, id=new_id(), task_queue=task_queue)
         await world.until("begin x")
@@ -199,7 +198,9 @@ async def test_result_and_cancel_in_one_task(
     await replays(client, handle)
 
 
-async def test_result_after_the_cancel_was_seen(client: Client, world: World, task_queue: str, batch: bool) -> None:
+async def test_result_after_the_cancel_was_seen(
+    client: Client, world: World, task_queue: str, batch: bool
+) -> None:
     """A cancel interrupts x in flight: unknown, undone without output, y never starts."""
     async with flow_worker(client, task_queue, batch=batch):
         handle = await start(client, Line, 5, id=new_id(), task_queue=task_queue)
@@ -212,8 +213,10 @@ async def test_result_after_the_cancel_was_seen(client: Client, world: World, ta
     await replays(client, handle)
 
 
-async def test_cancel_while_unwinding_changes_nothing(client: Client, world: World, task_queue: str, batch: bool) -> None:
-    """y fails, x is being undone, then two cancels: the undo ends in peace, once, and the run is rolled back."""
+async def test_cancel_while_unwinding_changes_nothing(
+    client: Client, world: World, task_queue: str, batch: bool
+) -> None:
+    """y fails, x is being undone, then two cancels: the undo ends in peace, once; the run is rolled back."""
     world.switch("go-x")
     world.switch("go-y")
     world.switch("fail-y")
@@ -242,7 +245,9 @@ async def test_cancel_unwinds_under_keep(client: Client, world: World, task_queu
     assert world.calls == ["begin x", "end x", "begin y", ("undo y", "unknown", None), ("undo x", "done", 10)]
 
 
-async def test_siblings_settle_before_unwinding(client: Client, world: World, task_queue: str, batch: bool) -> None:
+async def test_siblings_settle_before_unwinding(
+    client: Client, world: World, task_queue: str, batch: bool
+) -> None:
     """x fails while y runs: y ends and is undone; z, which waited for room, never starts."""
     world.switch("go-x")
     world.switch("fail-x")
@@ -258,7 +263,9 @@ async def test_siblings_settle_before_unwinding(client: Client, world: World, ta
     await replays(client, handle)
 
 
-async def test_cancel_with_siblings_in_flight(client: Client, world: World, task_queue: str, batch: bool) -> None:
+async def test_cancel_with_siblings_in_flight(
+    client: Client, world: World, task_queue: str, batch: bool
+) -> None:
     """A cancel with x and y in flight: both are unknown and undone, newest first; z never starts."""
     async with flow_worker(client, task_queue, batch=batch):
         handle = await start(client, Parallel, 0, id=new_id(), task_queue=task_queue)
@@ -285,7 +292,7 @@ async def test_a_body_that_swallows_the_cancel_starts_nothing_more(
 
 
 async def test_a_body_may_time_a_step_out(client: Client, world: World, task_queue: str, batch: bool) -> None:
-    """asyncio.wait_for around a step: the step is cancelled and settled, and the body goes on to its own end."""
+    """asyncio.wait_for around a step: the step is cancelled and settled, the body goes on to its end."""
     async with flow_worker(client, task_queue, batch=batch):
         handle = await start(client, TimesOut, 5, id=new_id(), task_queue=task_queue)
         assert await asyncio.wait_for(handle.result(), 60) == "timed out"
@@ -293,7 +300,9 @@ async def test_a_body_may_time_a_step_out(client: Client, world: World, task_que
     await replays(client, handle)
 
 
-async def test_cancel_before_the_first_task(client: Client, world: World, task_queue: str, batch: bool) -> None:
+async def test_cancel_before_the_first_task(
+    client: Client, world: World, task_queue: str, batch: bool
+) -> None:
     """Cancelled before any worker saw it: nothing runs, the run is cancelled."""
     handle = await start(client, Line, 5, id=new_id(), task_queue=task_queue)
     await handle.cancel()
@@ -313,7 +322,7 @@ async def test_cancel_before_the_first_task(client: Client, world: World, task_q
 async def test_cancel_of_a_local_and_of_a_threaded_step(
     serve: Serve, world: World, task_queue: str, what: str, calls: list[Any]
 ) -> None:
-    """A local handler is interrupted: unknown. A def handler isn't: it sees ctx.cancelled(), and its result counts."""
+    """A local handler is interrupted: unknown. A def handler isn't: it sees ctx.cancelled()."""
     async with serve(*FLOWS) as client:
         handle = await start(client, Others, what, id=new_id(), task_queue=task_queue)
         await world.until(f"begin {what}")
@@ -324,7 +333,7 @@ async def test_cancel_of_a_local_and_of_a_threaded_step(
 
 
 async def test_cancel_between_two_attempts(serve: Serve, world: World, task_queue: str) -> None:
-    """Cancelled during the delay before attempt 2: the step is failed, as if its attempts were spent; nothing to undo."""
+    """Cancelled during the delay before attempt 2: failed, as if its attempts were spent; nothing to undo."""
     async with serve(*FLOWS) as client:
         handle = await start(client, Others, "slow", id=new_id(), task_queue=task_queue)
         await world.until("fails")

@@ -17,7 +17,7 @@ from activities import Context, Registry, operation
 from flows import CounterstepPlugin, OperationFailed, Sequence, start
 from tests.conftest import Serve
 from tests.sample import a, b, local_a
-from tests.support import World, causes, eventually, events_of, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -85,13 +85,13 @@ class Bodies(Sequence[str, int], id="bodies", version="1.0.0"):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.execute(b, 2))
                 group.create_task(self.execute(b, 3))
-        if input == "name twice":
-            await self.execute(a, 5, step="mine")
-            await self.execute(a, 6, step="mine")
-        if input == "bad name":
-            await self.execute(a, 5, step="no/slash")
         if input == "as new":
             workflow.continue_as_new("as new")
+        return await self.misuse(input)
+
+    async def misuse(self, input: str) -> int:
+        for step in {"name twice": ["mine", "mine"], "bad name": ["no/slash"]}.get(input, []):
+            await self.execute(a, 5, step=step, force=True)
         if input == "wrong input":
             await self.execute(a, "x")  # type: ignore[call-overload]
         return 0
@@ -129,12 +129,16 @@ DEFINITIONS = (a, b, local_a, measure, shout, slow, Parallel, Shout, Bodies, Man
 async def test_fan_out_is_split_by_bytes(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """Twelve parallel inputs of 900 KB: the run isn't terminated, every one arrives once."""
     async with serve(*DEFINITIONS, cache=cache) as client:
-        handle = await start(client, Parallel, Text(length=900_000, count=12), id=new_id(), task_queue=task_queue)
+        handle = await start(
+            client, Parallel, Text(length=900_000, count=12), id=new_id(), task_queue=task_queue
+        )
         assert await handle.result() == 12 * 900_000
     assert world.calls == [("measure", 900_000)] * 12
 
 
-async def test_too_large_an_input_is_refused_before_it_is_scheduled(serve: Serve, world: World, task_queue: str) -> None:
+async def test_too_large_an_input_is_refused_before_it_is_scheduled(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """An input of 2.2 MB: InvalidInput, and no activity in the history."""
     async with serve(*DEFINITIONS) as client:
         handle = await start(client, Parallel, Text(length=2_200_000), id=new_id(), task_queue=task_queue)
@@ -158,9 +162,17 @@ async def test_long_messages_and_many_causes_are_cut(serve: Serve, task_queue: s
     ("what", "kind", "message"),
     [
         ("timeout", "TimeoutError", "TimeoutError"),
-        ("validation", "ValidationError", "length: Input should be a valid integer, unable to parse string as an integer"),
+        (
+            "validation",
+            "ValidationError",
+            "length: Input should be a valid integer, unable to parse string as an integer",
+        ),
         ("name twice", "DefinitionError", "step name 'mine' is used twice; each needs its own"),
-        ("bad name", "DefinitionError", "step name 'no/slash' must be letters, digits, '-' and '_', at most 100 of them"),
+        (
+            "bad name",
+            "DefinitionError",
+            "step name 'no/slash' must be letters, digits, '-' and '_', at most 100 of them",
+        ),
         (
             "as new",
             "DefinitionError",
@@ -169,7 +181,8 @@ async def test_long_messages_and_many_causes_are_cut(serve: Serve, task_queue: s
         (
             "wrong input",
             "InvalidInput",
-            "a@1.0.0: input doesn't fit int: value: Input should be a valid integer, unable to parse string as an integer",
+            "a@1.0.0: input doesn't fit int: value: Input should be a valid integer, "
+            "unable to parse string as an integer",
         ),
     ],
 )
@@ -209,7 +222,7 @@ async def test_a_bug_in_a_body_waits_for_fixed_code(serve: Serve, world: World, 
 async def test_history_limit_leaves_room_for_unwinding(
     serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a limit of 100 events the run fails with HistoryLimit while its undos still fit, and undoes all."""
+    """With a limit of 100 events the run fails with HistoryLimit while its undos fit, and undoes all."""
     monkeypatch.setattr("flows._run.EVENT_LIMIT", 100)
     async with serve(*DEFINITIONS) as client:
         handle = await start(client, Many, 50, id=new_id(), task_queue=task_queue)
@@ -224,7 +237,9 @@ async def test_history_limit_leaves_room_for_unwinding(
     assert len(events) <= 100
 
 
-async def test_local_and_remote_steps_in_one_run(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_local_and_remote_steps_in_one_run(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """A local step costs one event, a remote one six; both are undone where they ran."""
     world.switch("fail-b")
     async with serve(*DEFINITIONS, cache=cache) as client:
@@ -237,7 +252,7 @@ async def test_local_and_remote_steps_in_one_run(serve: Serve, world: World, tas
 
 
 async def test_activity_reset_is_a_loss(serve: Serve, world: World, task_queue: str, temporal: Cli) -> None:
-    """`temporal activity reset` of a running step: it is dispatched again with its key, the run doesn't fail."""
+    """`temporal activity reset` of a running step: it is dispatched again, same key; the run doesn't fail."""
     async with serve(*DEFINITIONS, heartbeat_timeout=timedelta(seconds=2)) as client:
         handle = await start(client, Waits, 7, id=new_id(), task_queue=task_queue)
         await eventually(lambda: len(world.calls) == 1)
@@ -248,7 +263,9 @@ async def test_activity_reset_is_a_loss(serve: Serve, world: World, task_queue: 
     assert len({key for _, _, key in world.calls}) == 1
 
 
-async def test_activity_pause_lets_the_attempt_end(serve: Serve, world: World, task_queue: str, temporal: Cli) -> None:
+async def test_activity_pause_lets_the_attempt_end(
+    serve: Serve, world: World, task_queue: str, temporal: Cli
+) -> None:
     """`temporal activity pause` of a running step doesn't interrupt it: its result counts, once."""
     async with serve(*DEFINITIONS, heartbeat_timeout=timedelta(seconds=2)) as client:
         handle = await start(client, Waits, 7, id=new_id(), task_queue=task_queue)
@@ -263,7 +280,7 @@ async def test_activity_pause_lets_the_attempt_end(serve: Serve, world: World, t
 async def test_an_operation_that_a_worker_lacks_waits_for_one_that_has_it(
     serve: Serve, world: World, task_queue: str, dev_address: str
 ) -> None:
-    """A deploy isn't a business failure: a worker without the operation gets its task first, then one with it."""
+    """A deploy isn't a business failure: a worker without the operation gets its task first."""
     async with serve(*DEFINITIONS) as client:
         handle = await start(client, Waits, 7, id=new_id(), task_queue="waits-flows")
         without = CounterstepPlugin(Registry(Waits), deps=world)

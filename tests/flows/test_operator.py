@@ -111,7 +111,8 @@ async def test_refused_updates_leave_no_event(serve: Serve, operate: Run) -> Non
         refused = {update: await operator.update(*update) for update in REFUSED}
         start, end = "Error: unable to update workflow: ", " (type: InvalidInput, retryable: false)"
         assert refused == {update: f"{start}{message}{end}" for update, message in REFUSED.items()}
-        assert "known updates: [approve pause reject stop unpause]" in await operator.update("approove", "{}")
+        known = "approve edit pause reject retry skip stop unpause unwind"
+        assert f"known updates: [{known}]" in await operator.update("approove", "{}")
         assert await events_of(operator.handle) == before
         await operator.update("approve", '{"name": "go-live"}')
         assert await operator.handle.result() == "4, approved by None: None"

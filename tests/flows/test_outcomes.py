@@ -9,7 +9,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 from temporalio.exceptions import ApplicationError
 
-from activities import Context, Outcome, OutcomeUnknown, Retry, Skip, Unrecoverable, operation
+from activities import Context, Outcome, OutcomeUnknown, Skip, Unrecoverable, operation
 from flows import OperationFailed, Sequence, start
 from tests.conftest import Serve
 from tests.sample import FAST
@@ -17,7 +17,7 @@ from tests.support import World, causes, failure_of, new_id
 
 
 class Plan(BaseModel):
-    """What each attempt does, in order: ``raise``, ``unknown``, ``slow``, ``save``, ``nan``, ``big``, ``skip``, ``exit``."""
+    """What each attempt does, in order: ``raise``, ``unknown``, ``slow``, ``save``, ``nan``, ``big``, …"""
 
     attempts: list[str]
 
@@ -93,10 +93,14 @@ class One(Sequence[Case, str], id="one", version="1.0.0"):
         raise ApplicationError(f"{report.outcome}")
 
 
-async def run(serve: Serve, task_queue: str, op: str, *attempts: str, cache: int = 1000) -> list[tuple[str, str]]:
+async def run(
+    serve: Serve, task_queue: str, op: str, *attempts: str, cache: int = 1000
+) -> list[tuple[str, str]]:
     """Run one operation to the run's failure, and give its causes."""
     async with serve(*OPERATIONS.values(), One, cache=cache) as client:
-        handle = await start(client, One, Case(op=op, attempts=list(attempts)), id=new_id(op), task_queue=task_queue)
+        handle = await start(
+            client, One, Case(op=op, attempts=list(attempts)), id=new_id(op), task_queue=task_queue
+        )
         return causes(await failure_of(handle))
 
 
@@ -110,7 +114,9 @@ def keys(world: World) -> list[str]:
     return [call[1] for call in world.calls if call[0] == "key"]
 
 
-async def test_every_attempt_raising_is_failed_and_not_undone(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_every_attempt_raising_is_failed_and_not_undone(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """Three attempts raise: failed, three calls, no undo, one key."""
     found = await run(serve, task_queue, "async", "raise", cache=cache)
     assert found[1:] == [
@@ -122,7 +128,9 @@ async def test_every_attempt_raising_is_failed_and_not_undone(serve: Serve, worl
     assert len(set(keys(world))) == 1
 
 
-async def test_timeout_then_raise_is_unknown_and_undone(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_timeout_then_raise_is_unknown_and_undone(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """Attempt 1 times out, attempts 2 and 3 raise: unknown, and the undo runs with the same key."""
     found = await run(serve, task_queue, "async", "slow", "raise", cache=cache)
     assert found[1] == ("ApplicationError", "unknown")
@@ -133,7 +141,7 @@ async def test_timeout_then_raise_is_unknown_and_undone(serve: Serve, world: Wor
 
 
 async def test_raise_then_timeout_is_unknown(serve: Serve, world: World, task_queue: str) -> None:
-    """Attempts 1 and 3 raise, attempt 2 times out between them: still unknown (a mark must be the previous attempt's)."""
+    """Attempts 1 and 3 raise, attempt 2 times out between them: still unknown."""
     found = await run(serve, task_queue, "async", "raise", "slow", "raise")
     assert found[1] == ("ApplicationError", "unknown")
     assert without_keys(world)[-1] == ("undo", "unknown", None, None, None)
@@ -161,7 +169,9 @@ async def test_unknown_then_success_is_done(serve: Serve, world: World, task_que
     assert without_keys(world)[-1] == ("undo", "done", 1.0, None, None)
 
 
-async def test_saved_data_reaches_next_attempt_and_undo(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_saved_data_reaches_next_attempt_and_undo(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """What attempt 1 and 2 saved is there for the next ones, and for the undo of the success."""
     await run(serve, task_queue, "async", "save", "save", "fine", cache=cache)
     assert without_keys(world) == [
@@ -173,7 +183,7 @@ async def test_saved_data_reaches_next_attempt_and_undo(serve: Serve, world: Wor
 
 
 async def test_saved_data_survives_a_timeout(serve: Serve, world: World, task_queue: str) -> None:
-    """Saved by attempt 1, attempt 2 times out, attempt 3 saves and raises: all see it, and so does the undo."""
+    """Saved by attempt 1, attempt 2 times out, attempt 3 saves and raises: all see it, the undo too."""
     await run(serve, task_queue, "async", "save", "slow", "save")
     assert without_keys(world) == [
         ("act", 1, None),
@@ -197,16 +207,23 @@ async def test_at_most_once_is_not_repeated(serve: Serve, world: World, task_que
     assert without_keys(world) == [("act", 1, None), ("undo", "unknown", None, None, None)]
 
 
-async def test_output_that_is_nan_is_unknown_and_not_repeated(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """OPS-21: NaN comes back: one call in spite of retry, unknown, undone once; the error names operation and output."""
+async def test_output_that_is_nan_is_unknown_and_not_repeated(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """OPS-21: NaN comes back: one call despite retry, unknown, undone once; the error names the output."""
     found = await run(serve, task_queue, "async", "nan", cache=cache)
     kind, message = found[-1]
     assert kind == "NotSerializable"
-    assert message == "async-op (async-op@1.0.0): output doesn't survive JSON: value is nan, which JSON can't hold"
+    assert (
+        message
+        == "async-op (async-op@1.0.0): output doesn't survive JSON: value is nan, which JSON can't hold"
+    )
     assert without_keys(world) == [("act", 1, None), ("undo", "unknown", None, None, None)]
 
 
-async def test_output_that_is_too_large_is_unknown_and_not_repeated(serve: Serve, world: World, task_queue: str) -> None:
+async def test_output_that_is_too_large_is_unknown_and_not_repeated(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """2.2 MB come back: ResultTooLarge, one call, unknown, undone."""
     found = await run(serve, task_queue, "async", "big")
     assert found[-1][0] == "ResultTooLarge"
@@ -215,7 +232,7 @@ async def test_output_that_is_too_large_is_unknown_and_not_repeated(serve: Serve
 
 
 async def test_system_exit_ends_the_step(serve: Serve, world: World, task_queue: str) -> None:
-    """S43, A27: SystemExit in an async and in a threaded handler is a failure like any other; the worker lives on."""
+    """S43, A27: SystemExit in an async and in a threaded handler is a failure; the worker lives on."""
     assert (await run(serve, task_queue, "async", "exit"))[-1] == ("SystemExit", "bye")
     assert (await run(serve, task_queue, "thread", "exit"))[-1] == ("SystemExit", "bye")
     assert len([c for c in world.calls if c[0] == "act"]) == 6
@@ -249,10 +266,12 @@ async def test_unrecoverable_stops_at_once(serve: Serve, world: World, task_queu
 
 
 async def test_stopped_worker_hands_the_step_over(serve: Serve, world: World, task_queue: str) -> None:
-    """A worker that stops without grace hands a running step over: again, same key, and no failure of the run."""
+    """A worker that stops without grace hands a running step over: again, same key; the run goes on."""
     case = Case(op="async", attempts=["slow", "fine"])
     async with serve(*OPERATIONS.values(), One, graceful_shutdown_timeout=timedelta(0)) as client:
-        handle = await start(client, One, case, id=new_id(), task_queue=task_queue, task_timeout=timedelta(seconds=2))
+        handle = await start(
+            client, One, case, id=new_id(), task_queue=task_queue, task_timeout=timedelta(seconds=2)
+        )
         await world.until("act", 1, None)
     async with serve(*OPERATIONS.values(), One):
         assert causes(await failure_of(handle))[1] == ("ApplicationError", "done")

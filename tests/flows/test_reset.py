@@ -1,4 +1,4 @@
-"""Reset: nothing undone ever counts as done, and what the server dispatches by itself calls no handler (point 11)."""
+"""Reset: nothing undone ever counts as done, and what the server dispatches calls no handler."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def rolled_back(client: Client, world: World, task_queue: str, flow: Any) 
 async def test_reset_after_unwinding_is_refused_at_every_task(
     serve: Serve, world: World, task_queue: str, cache: int
 ) -> None:
-    """A rolled-back run, reset to each of its tasks: ResetAfterUndo names the step, and no handler is called."""
+    """A rolled-back run, reset to each of its tasks: ResetAfterUndo names the step, no handler is called."""
     async with serve(*DEFINITIONS, cache=cache) as client:
         handle = await rolled_back(client, world, task_queue, Pair)
         before = world.calls
@@ -98,7 +98,9 @@ async def test_reset_after_unwinding_is_refused_at_every_task(
         ends = await task_ends(handle)
         assert len(ends) == 4
         for event_id in ends:
-            again = await reset(client, client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id), event_id)
+            again = await reset(
+                client, client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id), event_id
+            )
             failure = await failure_of(again)
             assert causes(failure) == [
                 ("ResetAfterUndo", "this run was reset after step-one was undone; start a new run instead")
@@ -116,8 +118,10 @@ async def test_reset_of_a_reset_is_refused(serve: Serve, world: World, task_queu
         assert causes(await failure_of(second))[0][0] == "ResetAfterUndo"
 
 
-async def test_reset_after_a_sibling_reset_unwound_is_refused(serve: Serve, world: World, task_queue: str) -> None:
-    """Run A completes; reset B of A rolls back; reset C of A, beside B, is refused: B undid what C would count as done."""
+async def test_reset_after_a_sibling_reset_unwound_is_refused(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """Run A completes; reset B of A rolls back; reset C of A is refused: B undid what C has as done."""
     world.switch("go-two")
     async with serve(*DEFINITIONS) as client:
         run_a = await start(client, Pair, 1, id=new_id(), task_queue=task_queue)
@@ -134,19 +138,25 @@ async def test_reset_after_a_sibling_reset_unwound_is_refused(serve: Serve, worl
         assert world.calls == before
 
 
-async def test_open_step_at_the_reset_point_calls_no_handler(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """Both steps are open at the reset point of a run that unwound later: the server dispatches them, no handler runs."""
+async def test_open_step_at_the_reset_point_calls_no_handler(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """Both steps are open at the reset point of a run that unwound later: no handler runs."""
     async with serve(*DEFINITIONS, cache=cache) as client:
         handle = await rolled_back(client, world, task_queue, AtOnce)
         before, ends = world.calls, await task_ends(handle)
         for event_id in ends[:2]:
-            again = await reset(client, client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id), event_id)
+            again = await reset(
+                client, client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id), event_id
+            )
             assert causes(await failure_of(again))[0][0] == "ResetAfterUndo"
         assert world.calls == before
 
 
-async def test_reset_of_a_run_that_undid_nothing_goes_on(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """A kept run, reset to before step two: one isn't called again, two is, with the key it had; the run completes."""
+async def test_reset_of_a_run_that_undid_nothing_goes_on(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """A kept run, reset to before step two: two alone is called again, with its key; the run completes."""
     async with serve(*DEFINITIONS, cache=cache) as client:
         handle = await rolled_back(client, world, task_queue, PairKept)
         world.switch("fail-two", on=False)
@@ -157,7 +167,9 @@ async def test_reset_of_a_run_that_undid_nothing_goes_on(serve: Serve, world: Wo
     assert len({call[1] for call in world.calls if "two" in call[0]}) == 1
 
 
-async def test_reset_to_the_first_task_runs_again_with_the_same_keys(serve: Serve, world: World, task_queue: str) -> None:
+async def test_reset_to_the_first_task_runs_again_with_the_same_keys(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """A completed run, reset to its first task: everything runs again, under the same idempotency keys."""
     world.switch("go-two")
     async with serve(*DEFINITIONS) as client:
@@ -170,8 +182,10 @@ async def test_reset_to_the_first_task_runs_again_with_the_same_keys(serve: Serv
     assert len({call[1] for call in world.calls}) == 2
 
 
-async def test_reset_of_an_open_run_dispatches_the_open_step_anew(serve: Serve, world: World, task_queue: str) -> None:
-    """Step two is running when the run is reset to its last task: two runs again under its key, one doesn't."""
+async def test_reset_of_an_open_run_dispatches_the_open_step_anew(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """Step two is running when the run is reset to its last task: two runs again, same key; one doesn't."""
     async with serve(*DEFINITIONS) as client:
         handle = await start(client, Pair, 1, id=new_id(), task_queue=task_queue)
         await eventually(lambda: "begin two" in [call[0] for call in world.calls])

@@ -58,12 +58,18 @@ async def test_failure_unwinds_newest_first(serve: Serve, world: World, task_que
     ]
 
 
-async def test_resume_goes_on_where_the_kept_run_failed(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_resume_goes_on_where_the_kept_run_failed(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """B fails and A is kept; resumed: B and C only; a third resumes and calls nothing."""
     world.switch("fail-b")
     async with serve(a, b, c, ThreeKept, cache=cache) as client:
         first = await start(client, ThreeKept, 3, id=new_id("first"), task_queue=task_queue)
-        assert [kind for kind, _ in causes(await failure_of(first))] == ["Kept", "OperationFailed", "RuntimeError"]
+        assert [kind for kind, _ in causes(await failure_of(first))] == [
+            "Kept",
+            "OperationFailed",
+            "RuntimeError",
+        ]
         assert world.calls == [("a", 3), ("b", 6)]
         world.switch("fail-b", on=False)
         second = await start(
@@ -87,7 +93,9 @@ async def test_status_through_the_cli(
         import asyncio
 
         def cli() -> Any:
-            temporal("workflow", "execute", "--type", "three@^1", "--task-queue", task_queue, "-w", id, "-i", "3")
+            temporal(
+                "workflow", "execute", "--type", "three@^1", "--task-queue", task_queue, "-w", id, "-i", "3"
+            )
             answer = temporal("workflow", "query", "-w", id, "--type", "status", "-o", "json")
             return json.loads(answer.stdout)
 

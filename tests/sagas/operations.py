@@ -26,6 +26,16 @@ class Made(BaseModel):
     name: str
 
 
+async def _switches(world: World, step: str) -> None:
+    """Wait, fail or hang, as the test wants."""
+    if world.is_on(f"hold-{step}"):
+        await world.wait(f"go-{step}")
+    if world.is_on(f"fail-{step}"):
+        raise RuntimeError(f"{step} down")
+    if world.is_on(f"hang-{step}"):
+        await world.wait("never", 60)
+
+
 def make(name: str, **options: Any) -> Operation[Given, Made]:
     """Make an operation whose calls, gates and failures carry its name; ``hang-NAME`` runs into the timeout."""
 
@@ -33,12 +43,7 @@ def make(name: str, **options: Any) -> Operation[Given, Made]:
     async def op(ctx: Context[World], input: Given) -> Made:
         world = ctx.deps
         world.record(ctx.step)
-        if world.is_on(f"hold-{ctx.step}"):
-            await world.wait(f"go-{ctx.step}")
-        if world.is_on(f"fail-{ctx.step}"):
-            raise RuntimeError(f"{ctx.step} down")
-        if world.is_on(f"hang-{ctx.step}"):
-            await world.wait("never", 60)
+        await _switches(world, ctx.step)
         return Made(id=input.number + sum(input.others), name=ctx.step)
 
     @op.undo(retry=FAST)

@@ -59,7 +59,9 @@ def long_line(dag: Dag, params: Given) -> Step[Made]:
 @saga(id="wide", version="1.0.0", policy=Policy(max_parallel=3))
 def wide(dag: Dag, params: EmptyInput) -> None:
     """Twelve steps beside each other, three at once, then one that gets all."""
-    steps = dag.append_parallel(*(dag.step(f"n{number}", work, {"number": number}) for number in range(COUNT)))
+    steps = dag.append_parallel(
+        *(dag.step(f"n{number}", work, {"number": number}) for number in range(COUNT))
+    )
     dag.append("last", work, {"others": [step.ref("id") for step in steps]})
 
 
@@ -78,7 +80,9 @@ async def runs_of(client: Client, handle: WorkflowHandle[Any, Any]) -> int:
     return len([r async for r in client.list_workflows(f"WorkflowId = '{handle.id}'")])
 
 
-async def test_a_long_line_completes_over_several_runs(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_a_long_line_completes_over_several_runs(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """Each step is called once, in order; outputs reach steps of later runs; the status shows all steps."""
     async with serve(work, long_line, cache=cache) as client:
         handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
@@ -91,14 +95,19 @@ async def test_a_long_line_completes_over_several_runs(serve: Serve, world: Worl
     assert world.calls == [f"n{n}" for n in range(COUNT)]
 
 
-async def test_a_long_line_unwinds_over_several_runs(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_a_long_line_unwinds_over_several_runs(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """The last step fails: every undo is called once, newest first, whatever run the step was in; the cause is kept."""
     world.switch("fail-n11")
     async with serve(work, long_line, cache=cache) as client:
         handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
         found = causes(await failure_of(handle, 60))
     assert found == [
-        ("RolledBack", "long-line@1.0.0 rolled back: step n11 (work@1.0.0) failed after 1 attempt: RuntimeError: n11 down"),
+        (
+            "RolledBack",
+            "long-line@1.0.0 rolled back: step n11 (work@1.0.0) failed after 1 attempt: RuntimeError: n11 down",
+        ),
         ("OperationFailed", "step n11 (work@1.0.0) failed after 1 attempt: RuntimeError: n11 down"),
         ("RuntimeError", "n11 down"),
     ]
@@ -138,7 +147,9 @@ async def test_a_cancel_in_a_later_run_undoes_everything(serve: Serve, world: Wo
         newest = client.get_workflow_handle(handle.id)
         await newest.cancel()
         await failure_of(handle, 60)
-        assert (await client.get_workflow_handle(handle.id).describe()).status == WorkflowExecutionStatus.CANCELED
+        assert (
+            await client.get_workflow_handle(handle.id).describe()
+        ).status == WorkflowExecutionStatus.CANCELED
     assert undone(world) == [f"n{n}" for n in reversed(range(10))]
 
 
@@ -158,7 +169,9 @@ async def test_timers_go_on_in_the_next_run(skipping: Serve, world: World, task_
 async def test_keys_are_the_same_over_all_runs(serve: Serve, world: World, task_queue: str) -> None:
     """The idempotency key of a step in a later run is made with the run in which the flow began."""
     async with serve(keyed, keyed_line) as client:
-        await failure_of(await start(client, keyed_line, EmptyInput(), id=new_id(), task_queue=task_queue), 60)
+        await failure_of(
+            await start(client, keyed_line, EmptyInput(), id=new_id(), task_queue=task_queue), 60
+        )
     keys: dict[str, set[str]] = {}
     for step, key in world.calls:
         keys.setdefault(step, set()).add(key)

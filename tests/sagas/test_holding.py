@@ -32,7 +32,9 @@ def holding(dag: Dag, params: EmptyInput) -> Step[Made]:
     return chain(dag)
 
 
-@saga(id="holding-shortly", version="1.0.0", policy=Policy(on_failure="hold", hold_timeout=timedelta(hours=1)))
+@saga(
+    id="holding-shortly", version="1.0.0", policy=Policy(on_failure="hold", hold_timeout=timedelta(hours=1))
+)
 def holding_shortly(dag: Dag, params: EmptyInput) -> Step[Made]:
     """Held for an hour, then unwound."""
     return chain(dag)
@@ -82,7 +84,9 @@ def hurried_pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
     return dag.append("d", work, {}, retry=RETRIED)
 
 
-class HoldingSequence(Sequence[int, int], id="holding-sequence", version="1.0.0", policy=Policy(on_failure="hold")):
+class HoldingSequence(
+    Sequence[int, int], id="holding-sequence", version="1.0.0", policy=Policy(on_failure="hold")
+):
     """Two steps, held when one fails; the second isn't to be held."""
 
     async def run(self, input: int) -> int:
@@ -97,7 +101,9 @@ FLOWS = (
 )  # fmt: skip
 
 
-async def begin(client: Client, flow: Any, task_queue: str, input: Any = EmptyInput()) -> WorkflowHandle[Any, Any]:
+async def begin(
+    client: Client, flow: Any, task_queue: str, input: Any = EmptyInput()
+) -> WorkflowHandle[Any, Any]:
     """Start a flow."""
     return await start(client, flow, input, id=new_id(), task_queue=task_queue)
 
@@ -116,7 +122,9 @@ async def memo(handle: WorkflowHandle[Any, Any]) -> Any:
     return (await (await handle.describe()).memo()).get("counterstep")
 
 
-async def test_a_held_step_is_retried_with_its_key(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_a_held_step_is_retried_with_its_key(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """b fails and is held, nothing is undone; repaired and retried, the run completes."""
     world.switch("fail-b")
     async with serve(work, *FLOWS, cache=cache) as client:
@@ -142,13 +150,17 @@ async def test_a_held_step_is_skipped_with_an_output(serve: Serve, world: World,
         await shows(handle, "b", "held")
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await handle.execute_update("skip", {"step": "b", "output": {"id": "x"}})
-        assert str(refused.value.cause).startswith("InvalidInput: b: output of work@1.0.0 doesn't fit Made: id: Input should be")
+        assert str(refused.value.cause).startswith(
+            "InvalidInput: b: output of work@1.0.0 doesn't fit Made: id: Input should be"
+        )
         await handle.execute_update("skip", {"step": "b", "output": {"id": 41, "name": "by hand"}})
         assert await handle.result() == Made(id=41, name="c")
         assert (await handle.query("status"))["steps"]["b"] == "skipped"
 
 
-async def test_a_skipped_unknown_step_is_undone_all_the_same(serve: Serve, world: World, task_queue: str) -> None:
+async def test_a_skipped_unknown_step_is_undone_all_the_same(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """b's outcome is unknown, b is skipped, c is unwound later: b is undone, since its outcome stays what it was."""
     world.switch("hang-b")
     world.switch("fail-c")
@@ -210,7 +222,9 @@ async def test_cancel_ends_a_hold(serve: Serve, world: World, task_queue: str) -
     assert undone(world) == ["a"]
 
 
-@pytest.mark.parametrize(("flow", "end", "calls"), [(holding_shortly, "RolledBack", ["a"]), (holding_then_keeping, "Kept", [])])
+@pytest.mark.parametrize(
+    ("flow", "end", "calls"), [(holding_shortly, "RolledBack", ["a"]), (holding_then_keeping, "Kept", [])]
+)
 async def test_a_hold_ends_by_itself(
     skipping: Serve, world: World, task_queue: str, flow: Any, end: str, calls: list[str]
 ) -> None:
@@ -288,7 +302,10 @@ async def test_ending_a_run_after_the_pivot_keeps_everything(
         assert told == {"state": "cancelled", "reason": "kept, since the pivot was passed; open: c"}
     else:
         assert found == [
-            ("Kept", "pivoting@1.0.0 failed, and what it did is kept: pivoting@1.0.0 was stopped by ann; open steps: c"),
+            (
+                "Kept",
+                "pivoting@1.0.0 failed, and what it did is kept: pivoting@1.0.0 was stopped by ann; open steps: c",
+            ),
             ("ExecutionStopped", "pivoting@1.0.0 was stopped by ann"),
         ]
 
@@ -302,7 +319,10 @@ async def test_the_deadline_unwinds(serve: Serve, world: World, task_queue: str,
         await handle.execute_update("pause")
         found = causes(await failure_of(handle))
     assert found == [
-        ("RolledBack", "hurried@1.0.0 rolled back: DeadlineExceeded: hurried@1.0.0 didn't end within 0:00:01"),
+        (
+            "RolledBack",
+            "hurried@1.0.0 rolled back: DeadlineExceeded: hurried@1.0.0 didn't end within 0:00:01",
+        ),
         ("DeadlineExceeded", "hurried@1.0.0 didn't end within 0:00:01"),
     ]
     assert undone(world) == ["b", "a"]

@@ -12,12 +12,14 @@ from activities import EmptyInput
 from flows import Dag, Policy, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, check, work
-from tests.support import World, causes, eventually, events_of, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 
 def undone(world: World) -> list[str]:
     """Give the steps whose undo has ended, in order."""
-    return [call[len("undone ") :] for call in world.calls if isinstance(call, str) and call.startswith("undone ")]
+    return [
+        call[len("undone ") :] for call in world.calls if isinstance(call, str) and call.startswith("undone ")
+    ]
 
 
 def forward(world: World) -> list[str]:
@@ -121,7 +123,9 @@ async def test_a_line_hands_outputs_on(serve: Serve, world: World, task_queue: s
 
 
 @pytest.mark.parametrize("name", ["line", "line@^1", "line@1.0.0"])
-async def test_a_saga_starts_by_id_range_and_exact_type(serve: Serve, world: World, task_queue: str, name: str) -> None:
+async def test_a_saga_starts_by_id_range_and_exact_type(
+    serve: Serve, world: World, task_queue: str, name: str
+) -> None:
     """A saga starts under every name it has; the run keeps that name, and shows the version it resolved to."""
     async with serve(work, check, *SAGAS) as client:
         handle = await start(client, name, {"number": 1}, id=new_id(), task_queue=task_queue)
@@ -135,7 +139,10 @@ async def test_failure_unwinds_what_was_done(serve: Serve, world: World, task_qu
     async with serve(work, check, *SAGAS, cache=cache) as client:
         found = causes(await failed(client, line, task_queue, Given(number=1)))
     assert [kind for kind, _ in found] == ["RolledBack", "OperationFailed", "RuntimeError"]
-    assert found[0][1] == "line@1.0.0 rolled back: step c (work@1.0.0) failed after 1 attempt: RuntimeError: c down"
+    assert (
+        found[0][1]
+        == "line@1.0.0 rolled back: step c (work@1.0.0) failed after 1 attempt: RuntimeError: c down"
+    )
     assert forward(world) == ["a", "b", "c"]
     assert undone(world) == ["b", "a"]
 
@@ -157,7 +164,9 @@ async def test_always_undoes_the_failed_step(serve: Serve, world: World, task_qu
     assert undone(world) == ["c", "b", "a"]
 
 
-async def test_a_step_in_flight_settles_first(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_a_step_in_flight_settles_first(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """Issue point 2, S27: a, (b! ‖ c slow), d → c ends, then [c, a]; d never starts."""
     world.switch("fail-b")
     world.switch("hold-c")
@@ -172,7 +181,9 @@ async def test_a_step_in_flight_settles_first(serve: Serve, world: World, task_q
     assert undone(world) == ["c", "a"]
 
 
-async def test_settle_cancel_interrupts_what_is_in_flight(serve: Serve, world: World, task_queue: str) -> None:
+async def test_settle_cancel_interrupts_what_is_in_flight(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """Issue point 2: with settle="cancel" c is interrupted: unknown, undone."""
     world.switch("fail-b")
     world.switch("hold-c")
@@ -183,7 +194,9 @@ async def test_settle_cancel_interrupts_what_is_in_flight(serve: Serve, world: W
     assert undone(world) == ["c", "a"]
 
 
-async def test_a_is_undone_after_both_that_came_after_it(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_a_is_undone_after_both_that_came_after_it(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
     """Issue point 3, S26: a, (b ‖ c), d! → [b ‖ c, then a]: the undo of a begins after both have ended."""
     world.switch("fail-d")
     world.switch("hold-undo-b")
@@ -214,7 +227,10 @@ async def test_a_failed_undo_is_named_and_stops_nothing(serve: Serve, world: Wor
         found = causes(await failed(client, diamond, task_queue))
     assert found[0][0] == "Stuck"
     lines = found[0][1].split("\n")
-    assert lines[0] == "diamond@1.0.0 is stuck: OperationFailed: step d (work@1.0.0) failed after 1 attempt: RuntimeError: d down"
+    assert (
+        lines[0]
+        == "diamond@1.0.0 is stuck: OperationFailed: step d (work@1.0.0) failed after 1 attempt: RuntimeError: d down"
+    )
     assert sorted(lines[1:]) == [
         "not undone: b (work@1.0.0): RuntimeError: undo of b down",
         "not undone: c (work@1.0.0): RuntimeError: undo of c down",
@@ -250,7 +266,9 @@ async def test_a_failure_inside_a_subsaga(serve: Serve, world: World, task_queue
     assert undone(world) == ["s/x", "x"]
 
 
-async def test_constants_approvals_and_steps_without_undo(serve: Serve, world: World, task_queue: str) -> None:
+async def test_constants_approvals_and_steps_without_undo(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """A constant reaches inputs, an approval is waited for, a check is not undone."""
     async with serve(work, check, *SAGAS) as client:
         handle = await start(client, mixed_kinds, EmptyInput(), id=new_id(), task_queue=task_queue)
@@ -262,12 +280,16 @@ async def test_constants_approvals_and_steps_without_undo(serve: Serve, world: W
     assert world.calls == ["check", "a"]
 
 
-async def test_a_value_that_does_not_fit_is_refused_in_the_step(serve: Serve, world: World, task_queue: str) -> None:
+async def test_a_value_that_does_not_fit_is_refused_in_the_step(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """S31: text where a number is due: InvalidInput names step and field, the handler isn't called, a is undone."""
     async with serve(work, check, *SAGAS) as client:
         found = causes(await failed(client, late_mistake, task_queue))
     assert found[-1][0] == "InvalidInput"
-    assert found[-1][1].startswith("b: input of work@1.0.0 doesn't fit Given: number: Input should be a valid integer")
+    assert found[-1][1].startswith(
+        "b: input of work@1.0.0 doesn't fit Given: number: Input should be a valid integer"
+    )
     assert world.calls == ["a", ("undo a", "done"), "undone a"]
 
 
@@ -286,7 +308,9 @@ async def test_cancel_undoes_everything(serve: Serve, world: World, task_queue: 
     assert undone(world)[2:] == ["a"]
 
 
-async def test_a_plan_from_a_file_runs_without_its_builder(serve: Serve, world: World, task_queue: str) -> None:
+async def test_a_plan_from_a_file_runs_without_its_builder(
+    serve: Serve, world: World, task_queue: str
+) -> None:
     """S15: `query plan` gives what `--type saga` takes: the same plan runs again where no saga is registered."""
     async with serve(work, check, *SAGAS) as client:
         handle = await start(client, outer, EmptyInput(), id=new_id(), task_queue=task_queue)
@@ -304,7 +328,11 @@ async def test_eight_failures_at_once_end_cleanly(serve: Serve, world: World, ta
     """S28: eight parallel steps that all fail: one clean end, every failure in the report."""
     for number in range(8):
         world.switch(f"fail-n{number}")
-    plan = {"id": "eight", "version": "1.0.0", "steps": [{"name": f"n{n}", "operation": "work"} for n in range(8)]}
+    plan = {
+        "id": "eight",
+        "version": "1.0.0",
+        "steps": [{"name": f"n{n}", "operation": "work"} for n in range(8)],
+    }
     async with serve(work) as client:
         handle = await start(client, "saga", plan, id=new_id(), task_queue=task_queue)
         found = causes(await failure_of(handle))

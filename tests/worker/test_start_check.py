@@ -81,6 +81,48 @@ def test_a_missing_module_is_named(launch: Launch, folder: Path) -> None:
     )
 
 
+def test_a_module_that_cant_be_imported(launch: Launch, folder: Path) -> None:
+    """The message ends as Python's would, without a frame of ours."""
+    (folder / "typo.py").write_text("from activities import operatoin\n")
+    (folder / "torn.py").write_text("def x(:\n")
+    lines = refusal(launch, modules=("typo",)).splitlines()
+    assert lines[:2] == ["counterstep worker: can't import typo:", "Traceback (most recent call last):"]
+    assert lines[2:4] == [
+        f'  File "{folder}/typo.py", line 1, in <module>',
+        "    from activities import operatoin",
+    ]
+    assert lines[-1].startswith("ImportError: cannot import name 'operatoin' from 'activities'")
+    assert refusal(launch, modules=("torn",)).splitlines() == [
+        "counterstep worker: can't import torn:",
+        f'  File "{folder}/torn.py", line 1',
+        "    def x(:",
+        "          ^",
+        "SyntaxError: invalid syntax",
+    ]
+
+
+def test_modules_that_offer_nothing(launch: Launch, folder: Path) -> None:
+    """A worker that would serve nothing says so, and that a lifespan isn't one."""
+    (folder / "bare.py").write_text("async def lifespan():\n    yield 1\n")
+    assert refusal(launch, modules=("bare",)).splitlines() == [
+        "counterstep worker: can't serve bare:",
+        "- no public attribute is an operation or a flow",
+        "- lifespan of bare isn't a context manager; put @asynccontextmanager above it",
+    ]
+
+
+def test_a_lifespan_that_fails(launch: Launch, folder: Path) -> None:
+    """The message has its error, and the line that raised it."""
+    (folder / "fails.py").write_text(
+        NEEDS.replace("    yield {", "    raise RuntimeError('no key')\n    yield {")
+    )
+    process = launch(modules=("fails",))
+    assert process.ends() == 1
+    lines = process.err.read_text().strip().splitlines()
+    assert lines[0] == "counterstep worker: lifespan failed, so nothing is served:"
+    assert (lines[-2:]) == ["    raise RuntimeError('no key')", "RuntimeError: no key"]
+
+
 DECLARED = """
 from uuid import UUID, uuid4
 from pydantic import BaseModel, Field

@@ -1,0 +1,66 @@
+"""Everything that the server knows of one flow's runs, gathered to say what they left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from activities import InvalidInput
+from counterstep.reports import RunHistory
+from flows import _lookup as lookup
+from flows._left import Left, flow_origin, left_by
+from flows._resume import Found, Owner, TakenOver
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is known of a flow.
+
+    Attributes:
+        runs: of the flow and its resets, oldest first.
+        undoing: of the workflow that undoes it, oldest first.
+        left: what all of them left in place.
+    """
+
+    runs: tuple[RunHistory, ...]
+    undoing: tuple[RunHistory, ...]
+    left: Left
+
+
+async def gather(client: Client, run: RunHistory, who: str, *known: str | None) -> Gathered:
+    """Gather all about the flow of a run.
+
+    Args:
+        client: asks the server.
+        run: any of the flow's runs.
+        who: wants to know; begins the message.
+        known: run ids of the workflow that undoes it.
+
+    Raises:
+        InvalidInput: when one of its runs is open.
+    """
+    origin = flow_origin(run)
+    runs = await lookup.runs_of_flow(client, run.workflow_id, run.run_id, origin)
+    for other in runs:
+        if other.status == "running":
+            raise InvalidInput(
+                f"{who}: run {other.run_id} of {run.workflow_id} is still open; let it end, or end it, first"
+            )
+    undoing = await lookup.undoing_runs(client, run.workflow_id, origin, *known)
+    left = left_by(runs, await _earlier(client, runs, who), undoing)
+    return Gathered(tuple(runs), tuple(undoing), left)
+
+
+async def _earlier(client: Client, runs: list[RunHistory], who: str) -> TakenOver:
+    """Give what a flow took over from another one, also if it ended between its claim and its reading."""
+    for run in runs:
+        if run.earlier:
+            return TakenOver.model_validate(run.earlier)
+    for run in runs:
+        found = Found.model_validate(run.found) if run.found else None
+        me = Owner(workflow_id=run.workflow_id, origin=flow_origin(run))
+        if found is not None and await lookup.owner_of(client, found.ref.workflow_id, found.origin) == me:
+            read = await lookup.read_history(client, found.ref.workflow_id, found.ref.run_id)
+            return TakenOver(steps=(await gather(client, read, who)).left.steps)
+    return TakenOver()

@@ -1,0 +1,219 @@
+"""What the flow ``undo`` asks the world: which run, what it left, and who else undoes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from activities import InvalidInput, Operation, OperationNotFound, Registry
+from activities._failure import Failure
+from activities._json import PAYLOAD_LIMIT, size
+from flows import _lookup as lookup
+from flows._errors import Stuck
+from flows._gathered import Gathered, gather
+from flows._left import flow_origin, merged
+from flows._left_plan import Untraced, plan_of, plans_of
+from flows._plan import OperationStep, Plan
+from flows._policy import Policy
+from flows._resume import CLAIM, UNDOING, Found, RunRef, Taken, claim_id
+from flows._undo import NotUndone, UndoSpec, wants_undo
+from flows._undone import AWAIT_UNDO, FIND_CLOSED, READ_LEFT, UNDO, Closed, Remains, Undone, Work
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of inputs and outputs that one run of the undoing workflow reads at once."""
+
+_LOOK = 20.0
+_OURS = (UNDO, UNDOING, CLAIM)
+
+
+class UndoServices:
+    """The activities of the flow ``undo``, with the worker's registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Take the registry that operations are looked up in."""
+        self._registry = registry
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Give them for a worker."""
+        return [self.find, self.read, self.others]
+
+    @activity.defn(name=FIND_CLOSED)
+    async def find(self, ref: RunRef) -> Closed:
+        """Find the run that is to be undone.
+
+        Raises:
+            InvalidInput: when it is open, gone, taken over, or no flow.
+        """
+        client = activity.client()
+        described = await lookup.describe(client, ref, UNDO)
+        name = f"{UNDO}: run {described.run_id} of {described.id}"
+        if described.status == WorkflowExecutionStatus.RUNNING:
+            raise InvalidInput(f"{name} is still open; let it end, or end it, first")
+        if described.workflow_type in _OURS:
+            raise InvalidInput(f"{name} is of {described.workflow_type}; name the run that is to be undone")
+        run = await lookup.read_history(client, described.id, described.run_id)
+        if run.status == "continued_as_new":
+            return await self.find(RunRef(workflow_id=described.id, run_id=run.next_run))
+        origin = flow_origin(run)
+        owner = await lookup.owner_of(client, described.id, origin)
+        if owner is not None and not owner.undoes:
+            raise lookup.owned(name, owner, "undo that one")
+        previous = None if owner else await lookup.newest(client, claim_id(described.id, origin))
+        found = Found(ref=RunRef(workflow_id=described.id, run_id=described.run_id), origin=origin)
+        return Closed(found=found, previous=previous)
+
+    @activity.defn(name=READ_LEFT)
+    async def read(self, work: Work) -> str:
+        """Read what is left to be undone, packed: as much of it as one result takes.
+
+        Raises:
+            InvalidInput: when a run of the flow is open.
+        """
+        client, ref, info = activity.client(), work.found.ref, activity.info()
+        run = await lookup.read_history(client, ref.workflow_id, ref.run_id)
+        gathered = await gather(client, run, UNDO, work.previous, info.workflow_run_id)
+        chain = next(run.chain for run in gathered.undoing if run.run_id == info.workflow_run_id)
+        mine = {s.step for run in gathered.undoing if run.chain == chain for s in run.steps}
+        remains = self._remains(gathered, {step.step for step in work.failed})
+        done = gathered.left.undone
+        return _fitting(
+            remains.model_copy(
+                update={
+                    "undone": tuple(step for step in done if step in mine),
+                    "already": tuple(step for step in done if step not in mine),
+                }
+            )
+        )
+
+    @activity.defn(name=AWAIT_UNDO)
+    async def others(self, found: Found) -> Undone:
+        """Wait for the end of another ``undo`` of the same run, and tell of it.
+
+        Raises:
+            InvalidInput: when nobody undoes it, but somebody took it over.
+            Stuck: when that one failed.
+        """
+        client, ref = activity.client(), found.ref
+        owner = await lookup.owner_of(client, ref.workflow_id, found.origin)
+        if owner is not None and not owner.undoes:
+            raise lookup.owned(f"{UNDO}: run {ref.run_id} of {ref.workflow_id}", owner, "undo that one")
+        undone = await _result(client, claim_id(ref.workflow_id, found.origin))
+        before = (*undone.undone, *undone.already_undone)
+        by = owner.workflow_id if owner else None
+        return undone.model_copy(update={"undone": (), "already_undone": before, "undone_by": by})
+
+    def _remains(self, gathered: Gathered, failed: set[str]) -> Remains:
+        """Give all that is left, the steps newest last."""
+        plans = plans_of(gathered.runs)
+        policy = plans[-1].policy if plans else Policy()
+        listed = {taken.step: taken for taken in gathered.left.steps}
+        missing: list[NotUndone] = []
+        for found in _untraced(gathered):
+            if isinstance(found, NotUndone):
+                missing.append(found)
+            else:
+                listed[found.step] = merged(listed.get(found.step), found)
+        steps: list[Taken] = []
+        for taken in listed.values():
+            if wants_undo(taken.settled, policy) and taken.step not in failed:
+                self._sort(taken, plans, steps, missing)
+        return Remains(policy=policy, after=_edges(plans, steps), steps=tuple(steps), missing=tuple(missing))
+
+    def _sort(self, taken: Taken, plans: list[Plan], steps: list[Taken], missing: list[NotUndone]) -> None:
+        """Put a step to those that can be undone here, or to those that can't; what has no undo is neither."""
+        spec, known = taken.undo, False
+        for step in (s for plan in plans for s in plan.steps if s.name == taken.step):
+            if isinstance(step, OperationStep) and step.operation == taken.definition:
+                spec, known = step.undo, True
+        try:
+            spec = self._registered(taken, spec, known)
+        except OperationNotFound as error:
+            missing.append(NotUndone(taken.step, taken.definition, error.message))
+            return
+        if spec is not None:
+            steps.append(taken.model_copy(update={"undo": spec, "digest": "", "description": ""}))
+
+    def _registered(self, taken: Taken, spec: UndoSpec | None, known: bool) -> UndoSpec | None:
+        """Give how a step is undone, as recorded; else as the registered operation says.
+
+        Raises:
+            OperationNotFound: when no worker of this queue could undo it.
+        """
+        if known and spec is None:
+            return None
+        if spec is not None and spec.task_queue is not None:
+            return spec
+        operation: Operation[Any, Any] = self._registry.retrieve(taken.definition)
+        own = UndoSpec.of(operation)
+        if spec is not None and own is None:
+            raise OperationNotFound(f"{taken.definition} is registered without the undo that it had")
+        return spec or own
+
+
+def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
+    """Give the local steps that may have run without a trace, in whichever run, unless another run tells of them."""
+    undone = set(gathered.left.undone)
+    for run in gathered.runs:
+        plan = plan_of(run)
+        for found in Untraced(run, plan).find() if plan else ():
+            if found.step not in undone:
+                yield found
+
+
+def _edges(plans: list[Plan], steps: Iterable[Taken]) -> dict[str, tuple[str, ...]] | None:
+    """Give what each step of a saga came after; ``None`` where no single plan tells of every step."""
+    if len(plans) != 1:
+        return None
+    edges = {step.name: step.after for step in plans[0].steps}
+    return edges if all(taken.step in edges for taken in steps) else None
+
+
+def _fitting(remains: Remains) -> str:
+    """Pack the newest steps, as many as fit; the rest is for the next run. A step that never fits is named."""
+    steps, missing, total = remains.steps, remains.missing, 0
+    start = len(steps)
+    while start and total < BATCH_BYTES:
+        start -= 1
+        total += size(steps[start].model_dump(mode="json"))
+    while True:
+        batch = {"steps": steps[start:], "more": start, "missing": missing}
+        text = remains.model_copy(update=batch).packed()
+        if len(text) <= PAYLOAD_LIMIT:
+            return text
+        if len(steps) - start > 1:
+            start += (len(steps) - start) // 2
+        elif steps:
+            large = steps[-1]
+            reason = f"its input and output have {total} bytes, more than one record can hold"
+            missing = (*missing, NotUndone(large.step, large.definition, reason))
+            steps = steps[:-1]
+            start = max(len(steps) - 1, 0)
+        else:
+            raise InvalidInput(f"{UNDO}: the plan and the names of what is left don't fit into one record")
+
+
+async def _result(client: Client, id: str) -> Undone:
+    """Look for a while whether a workflow ends.
+
+    Raises:
+        ApplicationError: when it doesn't, to be asked again.
+        Stuck: when it failed.
+    """
+    handle = client.get_workflow_handle(id, result_type=Undone)
+    try:
+        return await asyncio.wait_for(handle.result(), _LOOK)
+    except TimeoutError:
+        soon = timedelta(milliseconds=1)
+        raise ApplicationError(f"{id} is at work", type="StillUndoing", next_retry_delay=soon) from None
+    except WorkflowFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError) and cause.type == Stuck.__name__:
+            raise Stuck(cause.message, *cause.details) from None
+        why = f"{id} didn't end by itself ({Failure.of(cause)})"
+        raise Stuck(f"{why}; what it undid is undone; start undo again") from None

@@ -1,0 +1,54 @@
+"""Flows whose histories are kept in this folder, one for each way to end. Never change one: add another."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from activities import EmptyInput
+from flows import Dag, Policy, Sequence, Step, saga
+
+with workflow.unsafe.imports_passed_through():
+    from tests.sagas.operations import Made, work
+    from tests.sample import a, b, c, local_a
+
+
+class Recorded(Sequence[int, int], id="recorded", version="1.0.0"):
+    """A local step, a remote one, an inline flow, two at once."""
+
+    async def run(self, input: int) -> int:
+        first = await self.execute(local_a, input)
+        second = await self.execute(a, first.output)
+        both = await self.gather(self.execute(b, second.output), self.execute(b, second.output + 1))
+        return (await self.execute(RecordedInner, both[0].output)).output
+
+
+class RecordedInner(Sequence[int, int], id="recorded-inner", version="1.0.0"):
+    """One step."""
+
+    async def run(self, input: int) -> int:
+        return (await self.execute(c, input)).output
+
+
+class RecordedKept(Sequence[int, int], id="recorded-kept", version="1.0.0", policy=Policy(on_failure="keep")):
+    """Two steps, kept on failure."""
+
+    async def run(self, input: int) -> int:
+        first = await self.execute(a, input)
+        return (await self.execute(c, first.output)).output
+
+
+@saga(id="recorded-saga", version="1.0.0")
+def recorded_saga(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """a, then b beside c, then d."""
+    first = dag.append("a", work, {"number": 1})
+    dag.append_parallel(dag.step("b", work, {"number": first.ref("id")}), dag.step("c", work, {}))
+    return dag.append("d", work, {})
+
+
+@saga(id="recorded-holding", version="1.0.0", policy=Policy(on_failure="hold"))
+def recorded_holding(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """The same, held on failure."""
+    return recorded_saga.builder(dag, params)  # type: ignore[return-value]
+
+
+DEFINITIONS = (a, b, c, local_a, work, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding)
