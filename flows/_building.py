@@ -96,6 +96,10 @@ class Building:
     refused: set[str] = field(default_factory=set)
     operations: dict[str, Operation[Any, Any]] = field(default_factory=dict)
 
+    def knows(self, name: str) -> bool:
+        """Whether a step stands in the plan, or would but for a mistake."""
+        return name in self.steps or name in self.refused
+
     def wrong(self, where: str, what: str) -> None:
         """Take note of a mistake."""
         self.problems.append(f"{where}: {what}")

@@ -54,7 +54,8 @@ class Dag:
         """Begin with nothing."""
         self.all = _building or Building()
         self._path = _path
-        self._begin = self._tips = _begin
+        self._begin = _begin
+        self._tips = dict.fromkeys(_begin)  # what the next step comes after
         self._count = len(self.all.steps)
         self._pending: list[Pending[Any]] = []
 
@@ -67,7 +68,7 @@ class Dag:
             input: its model, or a template: literals and refs.
             options: ``undo=no_undo``, ``retry=``, ``timeout=``, ``pivot=True`` (no way back after it).
         """
-        return self._next(name, self._put(Pending(name, runs, input, options), self._tips))
+        return self._next(name, self._put(Pending(name, runs, input, options), tuple(self._tips)))
 
     @overload
     def append_parallel(self, a: Standing[O], /) -> tuple[Step[O]]: ...
@@ -93,7 +94,7 @@ class Dag:
         already = {step.name for step in steps if isinstance(step, Step)}
         before = tuple(tip for tip in self._tips if tip not in already)
         placed = tuple(self._in_stage(step, before) for step in steps)
-        self._tips = tuple(dict.fromkeys(s.name for s in placed if s.name in self.all.steps)) or self._tips
+        self._tips = dict.fromkeys(s.name for s in placed if s.name in self.all.steps) or self._tips
         return placed
 
     @overload
@@ -203,7 +204,9 @@ class Dag:
             raised = f"raised {type(error).__name__}: {why(error)}"
             self.all.refuse(full, f"the builder of {saga.definition} {raised}")
             return False
-        return self._made(pending.name, lambda: SubsagaStep(name=full, after=inner._tips, result=result))
+        return self._made(
+            pending.name, lambda: SubsagaStep(name=full, after=tuple(inner._tips), result=result)
+        )
 
     def _made(self, name: str, make: Callable[[], PlanStep]) -> bool:
         """Make a step and put it in, unless something of it is wrong."""
@@ -233,7 +236,7 @@ class Dag:
             return None
         if not isinstance(result, Step):
             self.all.wrong(where, f"the builder returned {_shown(result)}; let it return a step, or nothing")
-        elif result.name.startswith(self._path) and result.name in {*self.all.steps, *self.all.refused}:
+        elif result.name.startswith(self._path) and self.all.knows(result.name):
             return result.name
         else:
             self.all.wrong(where, f"{result.name} is none of its steps; let the builder return one")
@@ -271,7 +274,7 @@ class Dag:
         return Step(f"{self._path}{step.name}")
 
     def _timed(self, name: str, after: After, make: Callable[[str, tuple[str, ...]], PlanStep]) -> Step[Any]:
-        edges = self._tips if after is None else self._edges(name, after)
+        edges = tuple(self._tips) if after is None else self._edges(name, after)
         stands = (
             edges is not None
             and self.all.free(self._path, name)
@@ -281,12 +284,14 @@ class Dag:
 
     def _next(self, name: str, stands: bool) -> Step[Any]:
         if stands:
-            self._tips = (self._path + name,)
+            self._tips = {self._path + name: None}
         return Step(f"{self._path}{name}")
 
     def _aside(self, name: str, stands: bool, edges: tuple[str, ...]) -> Step[Any]:
         if stands:
-            self._tips = (*(tip for tip in self._tips if tip not in edges), self._path + name)
+            for edge in edges:
+                self._tips.pop(edge, None)
+            self._tips[self._path + name] = None
         return Step(f"{self._path}{name}")
 
 

@@ -141,6 +141,13 @@ class Executing:
         self._run.settled(self._spec.name, Status.SKIPPED)
         return self.report
 
+    def restored(self) -> Executing:
+        """Take it back into account: what was to run instead never was scheduled."""
+        if self._record is not None and self._record not in self._records:
+            self._records.append(self._record)
+        self._run.settled(self._spec.name, self.report.outcome or Status.UNKNOWN)
+        return self
+
     def _forget(self) -> None:
         if self._record is not None:
             self._records.remove(self._record)

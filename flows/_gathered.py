@@ -19,23 +19,36 @@ class Gathered:
 
     Attributes:
         runs: of the flow and its resets, oldest first.
-        undoing: of the workflow that undoes it, oldest first.
         left: what all of them left in place.
     """
 
     runs: tuple[RunHistory, ...]
-    undoing: tuple[RunHistory, ...]
     left: Left
 
 
-async def gather(client: Client, run: RunHistory, who: str, *known: str | None) -> Gathered:
+@dataclass(frozen=True)
+class Undoer:
+    """What a workflow that undoes a flow knows of itself.
+
+    Attributes:
+        previous: run id of one before it, which failed.
+        chain: the run id that its own chain began with.
+        undone: the steps that its chain has undone.
+    """
+
+    previous: str | None = None
+    chain: str | None = None
+    undone: tuple[str, ...] = ()
+
+
+async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer()) -> Gathered:
     """Gather all about the flow of a run.
 
     Args:
         client: asks the server.
         run: any of the flow's runs.
         who: wants to know; begins the message.
-        known: run ids of the workflow that undoes it.
+        by: what the workflow that undoes it knows of itself.
 
     Raises:
         InvalidInput: when one of its runs is open.
@@ -47,9 +60,9 @@ async def gather(client: Client, run: RunHistory, who: str, *known: str | None) 
             raise InvalidInput(
                 f"{who}: run {other.run_id} of {run.workflow_id} is still open; let it end, or end it, first"
             )
-    undoing = await lookup.undoing_runs(client, run.workflow_id, origin, *known)
-    left = left_by(runs, await _earlier(client, runs, who), undoing)
-    return Gathered(tuple(runs), tuple(undoing), left)
+    undoing = await lookup.undoing_runs(client, run.workflow_id, origin, by.previous, by.chain)
+    left = left_by(runs, await _earlier(client, runs, who), undoing, by.undone)
+    return Gathered(tuple(runs), left)
 
 
 async def _earlier(client: Client, runs: list[RunHistory], who: str) -> TakenOver:

@@ -222,7 +222,7 @@ class Interpreter:
         board.set(step.name, "waiting")
         try:
             await workflow.sleep(self._seconds(step.name, step.duration) or 0, summary=step.name)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             board.set(step.name, "interrupted")
             raise
         board.set(step.name, "done")
@@ -235,7 +235,7 @@ class Interpreter:
             decision = await self._run.control.approval(
                 step.name, None if seconds is None else timedelta(seconds=seconds)
             )
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             board.set(step.name, "not approved")
             raise
         self._outputs[step.name] = decision.model_dump(mode="json", exclude_none=True)

@@ -15,7 +15,7 @@ from flows._calls import call_digest
 from flows._carry import Carried, CarriedStep
 from flows._errors import Kept
 from flows._plan import OperationStep
-from flows._resume import Taken, TakenOver
+from flows._resume import UNDOING, Taken, TakenOver
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
 
@@ -42,13 +42,19 @@ def flow_origin(run: RunHistory) -> str:
     return carried.origin if carried else run.origin
 
 
-def left_by(runs: Sequence[RunHistory], earlier: TakenOver, undoing: Iterable[RunHistory] = ()) -> Left:
+def left_by(
+    runs: Sequence[RunHistory],
+    earlier: TakenOver,
+    undoing: Iterable[RunHistory] = (),
+    more: Iterable[str] = (),
+) -> Left:
     """Fold the histories of one flow into what they left.
 
     Args:
         runs: of the flow and its resets, oldest first.
         earlier: what they took over from another flow.
         undoing: of the workflow that undoes them.
+        more: steps that are known to be undone beside.
     """
     steps = {taken.step: taken for taken in earlier.steps}
     undone: dict[str, None] = {}
@@ -58,6 +64,7 @@ def left_by(runs: Sequence[RunHistory], earlier: TakenOver, undoing: Iterable[Ru
             steps[taken.step] = merged(steps.get(taken.step), taken)
         undone |= dict.fromkeys(step.step for step in (carried.records if carried else ()) if step.undone)
     undone |= dict.fromkeys(step for run in (*runs, *undoing) for step in undone_in(run))
+    undone |= dict.fromkeys(more)
     tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
     return Left(tuple(t for name, t in steps.items() if name not in undone), tuple(undone), frozenset(tried))
 
@@ -79,6 +86,8 @@ def undone_in(run: RunHistory) -> list[str]:
 
 def _unwound(run: RunHistory) -> bool:
     """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo."""
+    if run.workflow_type == UNDOING:
+        return True
     kept = run.failure is not None and Failure.of(run.failure).type == Kept.__name__
     return run.status == "canceled" or (run.status == "failed" and not kept)
 

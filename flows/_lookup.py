@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import InvalidInput
@@ -78,26 +84,50 @@ async def newest_first(client: Client, workflow_id: str) -> AsyncIterator[Workfl
         yield run
 
 
-async def runs_of_flow(client: Client, workflow_id: str, run_id: str, origin: str) -> list[RunHistory]:
-    """Give every run of a flow, oldest first: along its resets and continuations, and what visibility knows beside them."""
-    runs = await _walk(
-        client,
-        workflow_id,
-        [run_id, origin],
-        lambda run: [run.base, run.previous],
-        lambda run: flow_origin(run) == origin,
-    )
-    return sorted(runs, key=lambda run: (run.started, run.run_id != origin))
+async def runs_of_flow(
+    client: Client, workflow_id: str, run_id: str, origin: str, *, whole: bool = False
+) -> list[RunHistory]:
+    """Give the runs of a flow, oldest first: along its resets and continuations, and what visibility knows.
+
+    Of runs that went on as new, which carried all that counts, only with ``whole``.
+    """
+
+    async def read(begun: RunHistory) -> RunHistory | None:
+        if flow_origin(begun) != origin:
+            return None
+        after = None if whole else await _next_run(client, workflow_id, begun.run_id)
+        if after is not None:
+            return replace(begun, status="continued_as_new", next_run=after)
+        return await read_history(client, workflow_id, begun.run_id)
+
+    runs = await _walk(client, workflow_id, [run_id, origin], lambda run: [run.base, run.previous], read)
+    known = {run.run_id for run in runs}
+    left = [run for run in runs if whole or run.status != "continued_as_new" or run.next_run not in known]
+    return sorted(left, key=lambda run: (run.started, run.run_id != origin))
 
 
-async def undoing_runs(client: Client, workflow_id: str, origin: str, *known: str | None) -> list[RunHistory]:
-    """Give every run of the workflow that undoes a run; one whose work stayed undone may be followed by others."""
+async def undoing_runs(
+    client: Client, workflow_id: str, origin: str, known: str | None = None, but: str | None = None
+) -> list[RunHistory]:
+    """Give the runs of the workflow that undoes a run, oldest first; ones that failed are followed by others.
+
+    Args:
+        client: asks.
+        workflow_id: of the run that is undone.
+        origin: of its flow.
+        known: run id of one of them.
+        but: those of this chain are left out.
+    """
+    id = claim_id(workflow_id, origin)
+
+    async def read(begun: RunHistory) -> RunHistory | None:
+        return None if begun.chain == but else await read_history(client, id, begun.run_id)
 
     def before(run: RunHistory) -> list[str | None]:
         given = run.input if isinstance(run.input, dict) else {}
         return [run.base, run.previous, given.get("previous")]
 
-    runs = await _walk(client, claim_id(workflow_id, origin), known, before, lambda _: True)
+    runs = await _walk(client, id, [known], before, read)
     return [run for run in sorted(runs, key=lambda run: run.started) if run.workflow_type == UNDOING]
 
 
@@ -106,9 +136,12 @@ async def _walk(
     workflow_id: str,
     first: Iterable[str | None],
     before: Callable[[RunHistory], list[str | None]],
-    wanted: Callable[[RunHistory], bool],
+    read: Callable[[RunHistory], Awaitable[RunHistory | None]],
 ) -> list[RunHistory]:
-    """Give the wanted runs of a workflow id: the newest, those visibility knows, and those that these name."""
+    """Read runs of a workflow id: the newest, those visibility knows, and those that these name.
+
+    ``read`` sees how a run began.
+    """
     waiting = [*first, await newest(client, workflow_id)]
     waiting += [run.run_id async for run in newest_first(client, workflow_id)]
     seen: dict[str, RunHistory | None] = {}
@@ -116,22 +149,33 @@ async def _walk(
         next_id = waiting.pop()
         if next_id is None or next_id in seen:
             continue
-        seen[next_id] = run = await _if_wanted(client, workflow_id, next_id, wanted)
+        begun = await _begun(client, workflow_id, next_id)
+        seen[next_id] = run = await read(begun) if begun else None
         if run is not None:
             waiting += before(run)
     return [run for run in seen.values() if run is not None]
 
 
-async def _if_wanted(
-    client: Client, workflow_id: str, run_id: str, wanted: Callable[[RunHistory], bool]
-) -> RunHistory | None:
+async def _begun(client: Client, workflow_id: str, run_id: str) -> RunHistory | None:
+    """Read how a run began, if it is still there."""
     try:
-        begun = read_run(workflow_id, await fetch_events(client, workflow_id, run_id, only_start=True))
-        return await read_history(client, workflow_id, run_id) if wanted(begun) else None
+        events = await fetch_events(client, workflow_id, run_id, only_start=True)
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return None
         raise
+    return replace(read_run(workflow_id, events), run_id=run_id)
+
+
+async def _next_run(client: Client, workflow_id: str, run_id: str) -> str | None:
+    """Give the run that a run went on as, if it did."""
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    if (await handle.describe()).status != WorkflowExecutionStatus.CONTINUED_AS_NEW:
+        return None
+    close = WorkflowHistoryEventFilterType.CLOSE_EVENT
+    async for event in handle.fetch_history_events(event_filter_type=close):
+        return event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    return None
 
 
 async def newest(client: Client, workflow_id: str) -> str | None:

@@ -15,6 +15,14 @@ from flows._undo import UndoSpec
 _STEP = ConfigDict(frozen=True, extra="forbid")
 
 
+def _say_kind(schema: dict[str, Any]) -> None:
+    """Make the schema ask for the kind: a step without one is an operation."""
+    schema["required"] = [*schema.get("required", ()), "kind"]
+
+
+_OTHER_STEP = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_say_kind)
+
+
 class OperationStep(BaseModel):
     """A step that runs an operation.
 
@@ -55,7 +63,7 @@ class OperationStep(BaseModel):
 class ConstantStep(BaseModel):
     """A value with a name."""
 
-    model_config = _STEP
+    model_config = _OTHER_STEP
 
     kind: Literal["constant"] = "constant"
     name: str
@@ -66,7 +74,7 @@ class ConstantStep(BaseModel):
 class WaitStep(BaseModel):
     """A durable timer."""
 
-    model_config = _STEP
+    model_config = _OTHER_STEP
 
     kind: Literal["wait"] = "wait"
     name: str
@@ -77,7 +85,7 @@ class WaitStep(BaseModel):
 class ApprovalStep(BaseModel):
     """A place where the run waits for an operator."""
 
-    model_config = _STEP
+    model_config = _OTHER_STEP
 
     kind: Literal["approval"] = "approval"
     name: str
@@ -92,7 +100,7 @@ class SubsagaStep(BaseModel):
         result: full name of the step whose output is the subsaga's; ``None`` when it has none.
     """
 
-    model_config = _STEP
+    model_config = _OTHER_STEP
 
     kind: Literal["subsaga"] = "subsaga"
     name: str
@@ -101,7 +109,7 @@ class SubsagaStep(BaseModel):
 
 
 def _kind(step: Any) -> str:
-    return str(step.get("kind", "operation") if isinstance(step, dict) else step.kind)
+    return str(step.get("kind", "operation") if isinstance(step, dict) else getattr(step, "kind", ""))
 
 
 PlanStep = Annotated[

@@ -177,7 +177,7 @@ class Scope:
 
     async def carry_out(self, spec: Spec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
-        executing = Executing(self.run, self.records, spec)
+        executing, before = Executing(self.run, self.records, spec), None
 
         def report() -> AnyReport:
             return executing.report
@@ -191,12 +191,22 @@ class Scope:
                 next_ = await self._held(executing, spec, failure, wanted=hold)
                 if isinstance(next_, Report):
                     return next_
-                executing = Executing(self.run, self.records, next_)
+                executing, before = Executing(self.run, self.records, next_), executing
             except BaseException:
-                if executing.settled is None:
-                    self.children.remove(report)
-                    self.run.pivoted = self.run.pivoted and not spec.pivot
+                executing = self._interrupted(executing, before, report, spec)
                 raise
+
+    def _interrupted(
+        self, executing: Executing, before: Executing | None, report: Callable[[], AnyReport], spec: Spec
+    ) -> Executing:
+        """Leave no trace of what never was scheduled; what it was to replace stands again."""
+        if executing.settled is not None:
+            return executing
+        if before is not None:
+            return before.restored()
+        self.children.remove(report)
+        self.run.pivoted = self.run.pivoted and not spec.pivot
+        return executing
 
     async def _held(
         self, executing: Executing, spec: Spec, failure: OperationFailed, *, wanted: bool

@@ -194,7 +194,7 @@ class Sequence(Operated, Generic[In, Out]):
         at.run.board.set(shown, "waiting")
         try:
             await workflow.sleep(duration, summary=name)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             at.run.board.set(shown, "interrupted")
             raise
         at.run.board.set(shown, "done")

@@ -103,7 +103,7 @@ class Services:
         client = activity.client()
         run = await lookup.read_history(client, workflow_id, run_id)
         flow = flow_origin(run)
-        runs = await lookup.runs_of_flow(client, workflow_id, run_id, flow)
+        runs = await lookup.runs_of_flow(client, workflow_id, run_id, flow, whole=True)
         runs += await lookup.undoing_runs(client, workflow_id, flow)
         steps = dict.fromkeys(step.step for run in runs for step in run.steps if step.is_undo)
         owner = await lookup.owner_of(client, workflow_id, flow)

@@ -16,7 +16,7 @@ from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
 from flows import _lookup as lookup
 from flows._errors import Stuck
-from flows._gathered import Gathered, gather
+from flows._gathered import Gathered, Undoer, gather
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
@@ -75,21 +75,13 @@ class UndoServices:
         Raises:
             InvalidInput: when a run of the flow is open.
         """
-        client, ref, info = activity.client(), work.found.ref, activity.info()
+        client, ref, mine = activity.client(), work.found.ref, work.undone_steps()
         run = await lookup.read_history(client, ref.workflow_id, ref.run_id)
-        gathered = await gather(client, run, UNDO, work.previous, info.workflow_run_id)
-        chain = next(run.chain for run in gathered.undoing if run.run_id == info.workflow_run_id)
-        mine = {s.step for run in gathered.undoing if run.chain == chain for s in run.steps}
+        gathered = await gather(client, run, UNDO, Undoer(work.previous, work.chain, mine))
+        own = set(mine)
+        already = tuple(step for step in gathered.left.undone if step not in own)
         remains = self._remains(gathered, {step.step for step in work.failed})
-        done = gathered.left.undone
-        return _fitting(
-            remains.model_copy(
-                update={
-                    "undone": tuple(step for step in done if step in mine),
-                    "already": tuple(step for step in done if step not in mine),
-                }
-            )
-        )
+        return _fitting(remains.model_copy(update={"already": already}))
 
     @activity.defn(name=AWAIT_UNDO)
     async def others(self, found: Found) -> Undone:

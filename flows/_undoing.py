@@ -23,13 +23,14 @@ from temporalio.exceptions import (
 
 from activities import Definition, InvalidInput
 from activities._failure import Failure
-from activities._json import size
+from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import Report, report_id
 from flows._errors import Stuck
 from flows._flow import stuck_text, unwind_scope
 from flows._full import Full
 from flows._interceptor import wrong_count
 from flows._operated import Operated
+from flows._packed import pack
 from flows._policy import Policy
 from flows._resume import UNDOING, Found, Owner, RunRef, Taken, ask, claim_id
 from flows._run import Run
@@ -37,11 +38,12 @@ from flows._scope import Scope
 from flows._start_input import start_json
 from flows._status import leave_memo
 from flows._step import wait_for
-from flows._undo import NotUndone
+from flows._undo import NotUndone, UndoRecord
 from flows._undone import AWAIT_UNDO, FIND_CLOSED, READ_LEFT, UNDO, Closed, Remains, Undone, Work
 
 _DEFINITION = Definition(UNDO, "1.0.0", "Undo what a closed run left in place.")
 _DETAILS_LIMIT = 64 * 1024
+_NAMES_LIMIT = PAYLOAD_LIMIT // 3
 
 
 @workflow.defn(name=UNDO)
@@ -146,23 +148,30 @@ class Undoing(Operated):
 
     async def _undo(self, scope: Scope, work: Work) -> Undone:
         scope.run.board.move("unwinding")
+        work = work.model_copy(update={"chain": scope.run.info.first_execution_run_id})
         packed: str = await ask(READ_LEFT, work, result_type=str, summary="what did the run leave in place?")
         remains = Remains.unpacked(packed)
-        _prepare(scope, remains)
+        records = _prepare(scope, remains)
         await scope.run.guard.check()
         more = bool(remains.more)
         try:
             await unwind_scope(scope, may_continue=True)
         except Full:
             more = True
+        undone = (*work.undone_steps(), *(record.step for record in reversed(records) if record.undone))
         left = (*work.failed, *scope.run.not_undone)
         if more and not (scope.run.not_undone and remains.policy.on_undo_failure == "stop"):
-            update = {"failed": _short(left), "paused": self._asked.paused}
+            update = {"undone": pack(" ".join(undone)), "failed": _short(left), "paused": self._asked.paused}
             workflow.continue_as_new(work.model_copy(update=update))
-        return _end(scope, work, remains, left)
+        result = _result(work.found.ref, undone, remains.already, (*left, *remains.missing))
+        scope.run.board.move("stuck" if result.not_undone else "completed")
+        if result.not_undone:
+            raise _stuck(result, remains.more)
+        return result
 
 
-def _prepare(scope: Scope, remains: Remains) -> None:
+def _prepare(scope: Scope, remains: Remains) -> list[UndoRecord]:
+    """Hand a scope what it is to undo."""
     scope.policy, scope.graph = remains.policy, remains.after
     for order, taken in enumerate(remains.steps):
         record = taken.record(order)
@@ -171,24 +180,19 @@ def _prepare(scope: Scope, remains: Remains) -> None:
         scope.children.append(partial(_report, scope.run, taken))
     for missing in remains.missing:
         scope.run.board.set(missing.step, "not undone")
+    return list(scope.records)
 
 
-def _end(scope: Scope, work: Work, remains: Remains, left: tuple[NotUndone, ...]) -> Undone:
-    run, ref = scope.run, work.found.ref
-    failed = {step.step for step in run.not_undone}
-    names = (taken.step for taken in reversed(remains.steps) if taken.step not in failed)
-    result = Undone(
+def _result(
+    ref: RunRef, undone: tuple[str, ...], already: tuple[str, ...], left: tuple[NotUndone, ...]
+) -> Undone:
+    return Undone(
         workflow_id=ref.workflow_id,
         run_id=ref.run_id or "",
-        undone=(*remains.undone, *names),
-        already_undone=remains.already,
-        not_undone=(*left, *remains.missing),
+        undone=_listed(undone),
+        already_undone=_listed(already),
+        not_undone=left,
     )
-    if not result.not_undone:
-        run.board.move("completed")
-        return result
-    run.board.move("stuck")
-    raise _stuck(result, remains.more)
 
 
 def _stuck(result: Undone, more: int) -> Stuck:
@@ -197,6 +201,14 @@ def _stuck(result: Undone, more: int) -> Stuck:
     leave_memo("stuck", text, [step.step for step in result.not_undone])
     details = result.model_dump(mode="json", exclude={"not_undone": {"__all__": {"failure"}}})
     return Stuck(text, *([details] if size(details) <= _DETAILS_LIMIT else []))
+
+
+def _listed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give names, as many as fit into a result."""
+    room, count = _NAMES_LIMIT, 0
+    while count < len(names) and (room := room - len(names[count]) - 3) > 0:
+        count += 1
+    return names if count == len(names) else (*names[:count], f"… and {len(names) - count} more")
 
 
 def _short(left: tuple[NotUndone, ...]) -> tuple[NotUndone, ...]:

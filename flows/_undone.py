@@ -61,7 +61,9 @@ class Work(BaseModel):
         owner: who asked.
         found: the run to undo.
         previous: run id of an earlier ``undo`` of it that failed.
-        failed: steps that were tried in this run's chain already.
+        undone: steps that this run's chain has undone already, packed.
+        failed: steps whose undo failed in this run's chain already.
+        chain: the run id that the chain began with.
         paused: whether it goes on paused.
     """
 
@@ -70,8 +72,14 @@ class Work(BaseModel):
     owner: Owner
     found: Found
     previous: str | None = None
+    undone: str = ""
     failed: tuple[NotUndone, ...] = ()
+    chain: str | None = None
     paused: bool = False
+
+    def undone_steps(self) -> tuple[str, ...]:
+        """Give the steps that this run's chain has undone already."""
+        return tuple(unpack(self.undone).split())
 
 
 class Remains(BaseModel):
@@ -82,7 +90,6 @@ class Remains(BaseModel):
         after: what each step came after; newest first if it isn't given.
         steps: in the order in which they were scheduled.
         missing: steps that can't be undone here, and why.
-        undone: what this ``undo`` has undone before it continued as new.
         already: what others undid before.
         more: how many steps are left for the next run.
     """
@@ -93,7 +100,6 @@ class Remains(BaseModel):
     after: dict[str, tuple[str, ...]] | None = None
     steps: tuple[Taken, ...] = ()
     missing: tuple[NotUndone, ...] = ()
-    undone: tuple[str, ...] = ()
     already: tuple[str, ...] = ()
     more: int = 0
 

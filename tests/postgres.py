@@ -25,6 +25,10 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    "shared_buffers": "16MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "jit": "off",
     "max_connections": "200",
     "log_statement": "all",
 }

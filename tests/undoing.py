@@ -32,3 +32,14 @@ async def undo_fails(client: Client, task_queue: str, target: Any) -> tuple[str,
 def done(*undone: str, already: tuple[str, ...] = (), by: str | None = None) -> dict[str, Any]:
     """Write a result."""
     return {"undone": list(undone), "already_undone": list(already), "not_undone": [], "undone_by": by}
+
+
+async def started(handle: WorkflowHandle[Any, Any]) -> Any:
+    """Give the attributes of a run's first event."""
+    first = await anext(aiter(handle.fetch_history_events()))
+    return first.workflow_execution_started_event_attributes
+
+
+async def claim_of(handle: WorkflowHandle[Any, Any]) -> str:
+    """Give the id of the workflow that owns a run's undoing."""
+    return f"undo:{handle.id}:{(await started(handle)).original_execution_run_id}"

@@ -108,7 +108,7 @@ async def test_a_result_that_is_not_json_fails_the_run(scripts: Scripts, world: 
     """OPS-61f: a sequence returns NaN: FAILED, NotSerializable naming it, its step undone."""
     async with scripts(Result, cache=cache) as run:
         failure = await _result(run, "nan")
-    text = "result@1.0.0: result doesn't survive JSON: a round trip changes it; keep all of it in fields"
+    text = "result@1.0.0: result doesn't survive JSON: value is nan, which JSON can't hold"
     assert causes(failure)[-1] == ("NotSerializable", text)
     assert causes(failure)[0] == ("RolledBack", f"result@1.0.0 rolled back: NotSerializable: {text}")
     assert world.calls == [("a", 1), UNDO_A]

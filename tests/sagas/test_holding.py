@@ -197,6 +197,24 @@ async def test_unwind_ends_a_hold(serve: Serve, world: World, task_queue: str) -
     assert undone(world) == ["b", "a"]
 
 
+async def test_a_retry_that_never_starts_forgets_nothing(serve: Serve, world: World, task_queue: str) -> None:
+    """b is unknown and held; its retry waits behind a pause when the run is cancelled: b is undone all the same."""
+    world.switch("hang-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        await shows(handle, "b", "held")
+        await handle.execute_update("pause")
+        await handle.execute_update("retry", {"step": "b"})
+        await handle.cancel()
+        await failure_of(handle)
+        report = await handle.query("report")
+    assert world.calls == ["a", "b", ("undo b", "unknown"), "undone b", ("undo a", "done"), "undone a"]
+    assert [(child["step"], child["outcome"]) for child in report["children"]] == [
+        ("a", "done"),
+        ("b", "unknown"),
+    ]
+
+
 async def test_a_step_that_is_not_waiting_is_refused(serve: Serve, world: World, task_queue: str) -> None:
     """G37: a decision on another step is refused, naming what waits; malformed ones are refused too."""
     world.switch("fail-b")

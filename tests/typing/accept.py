@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from activities import Context, EmptyInput, Failure, Operation, Outcome, Retry, operation
 from counterstep.reports import Report
-from flows import Decision, Sequence, start
+from flows import Dag, Decision, Pending, Plan, Saga, Sequence, Step, no_undo, saga, start
 
 
 class Cloud:
@@ -99,3 +99,24 @@ async def starting(client: Client) -> None:
     assert_type(await handle.result(), list[Network])
     by_name = await start(client, "inner@^1", "10.0.0.0/8", id="b", memo={"resume_from": "a"})
     assert_type(by_name, WorkflowHandle[Any, Any])
+
+
+@saga(id="inner", version="1.0.0")
+def inner(dag: Dag, params: EmptyInput) -> Step[int]:
+    assert_type(dag.append("network", create_network, {"cidr": "10.0.0.0/8"}), Step[Network])
+    return dag.append("b", count, {}, undo=no_undo, retry=Retry(), timeout=timedelta(1), pivot=True)
+
+
+@saga(id="outer", version="1.0.0")
+def outer(dag: Dag, params: Spec) -> None:
+    a, b = dag.append_parallel(dag.step("a", create_network, params), dag.step("b", inner, {}))
+    assert_type(a, Step[Network])
+    assert_type(b, Step[int])
+    assert_type(dag.step("c", create_network, params), Pending[Network])
+    assert_type(dag.step("d", create_network, params, after=[a, b]), Step[Network])
+    assert_type(dag.subsaga("e", inner, {}), Step[int])
+
+
+assert_type(inner, Saga[EmptyInput, int])
+assert_type(outer, Saga[Spec, None])
+assert_type(outer.plan(Spec(cidr="c")), Plan)

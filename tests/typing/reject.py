@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from activities import Context, Failure, Operation, Retry, operation
-from flows import Sequence, start
+from flows import Dag, Sequence, Step, saga, start
 
 
 class Spec(BaseModel):
@@ -80,3 +80,14 @@ other: Operation[Spec, str] = create  # type: ignore[assignment]
 operation(id="a")  # type: ignore[call-arg]
 operation(id="a", version="1.0.0", placement="near")  # type: ignore[arg-type]
 operation(id="a", version="1.0.0", timeout=3)  # type: ignore[arg-type]
+
+
+@saga(id="saga", version="1.0.0")
+def build(dag: Dag, params: Spec) -> Step[int]:
+    dag.append("a", create, {}, tiemout=3)  # type: ignore[call-arg]
+    dag.append("a", 3, {})  # type: ignore[arg-type]
+    dag.append_parallel(3)  # type: ignore[call-overload]
+    return dag.append("a", create, {})  # type: ignore[arg-type]
+
+
+build.plan(3)  # type: ignore[arg-type]
