@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
+
+from temporalio import workflow
 
 from activities import Definition, DefinitionError, Registry
 from activities._failure import message_of
@@ -25,9 +28,6 @@ class Saga(Generic[P, O]):
     Attributes:
         definition: id, version, description.
         policy: what happens when something fails.
-        input: the params.
-        output: of the step that the builder returns.
-        returns: whether it says that it returns one.
     """
 
     def __init__(self, builder: Builder[P, O], definition: Definition, policy: Policy) -> None:
@@ -35,9 +35,27 @@ class Saga(Generic[P, O]):
         self.builder = builder
         self.definition = definition
         self.policy = policy
-        params, output, self.returns = _types(builder, definition)
-        self.input: Schema[P] = Schema(params)
-        self.output: Schema[O] = Schema(output)
+        if not workflow.unsafe.in_sandbox():  # what was fine when the worker started stays so
+            _ = self._types
+
+    @cached_property
+    def _types(self) -> tuple[Any, Any, bool]:
+        return _types(self.builder, self.definition)
+
+    @cached_property
+    def input(self) -> Schema[P]:
+        """The type of the params."""
+        return Schema(self._types[0])
+
+    @cached_property
+    def output(self) -> Schema[O]:
+        """The type of the output of the step that the builder returns."""
+        return Schema(self._types[1])
+
+    @property
+    def returns(self) -> bool:
+        """Whether the builder says that it returns a step."""
+        return self._types[2]
 
     def __repr__(self) -> str:
         """Name it."""
