@@ -122,7 +122,7 @@ class Dispatching(Operated):
             RESOLVE,
             args=[workflow.info().workflow_type, [_readable(raw) for raw in args]],
             result_type=Resolved,
-            start_to_close_timeout=timedelta(seconds=30),
+            start_to_close_timeout=timedelta(minutes=2),  # a builder is bounded inside
             summary="which flow, which plan?",
         )
         return found

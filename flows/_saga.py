@@ -134,7 +134,7 @@ def _types(builder: Callable[..., Any], definition: Definition) -> tuple[Any, An
         raise DefinitionError(
             f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING"
         ) from None
-    if len(parameters) != 2 or parameters[1] not in hints:
+    if len(parameters) != 2 or parameters[1] not in hints or inspect.iscoroutinefunction(builder):
         raise DefinitionError(f"{definition}: {shape}")
     result = hints.get("return")
     step = get_origin(result) is Step

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from activities import DefinitionError
+from activities import DefinitionError, EmptyInput
 from flows import Dag, InvalidPlan, saga
 from flows._dispatcher import Resolved
 from tests.sagas.operations import work
@@ -47,9 +47,13 @@ def test_a_plan_that_is_too_large() -> None:
     )
 
 
-@pytest.mark.parametrize("builder", [lambda dag, params: None, print, 3, lambda dag: None])
+async def waits(dag: Dag, params: EmptyInput) -> None:
+    """A builder that isn't plain."""
+
+
+@pytest.mark.parametrize("builder", [lambda dag, params: None, print, 3, lambda dag: None, waits])
 def test_a_builder_of_another_shape(builder: Any) -> None:
-    """What isn't (dag, params: Params) is refused when it is declared."""
+    """What isn't (dag, params: Params), or is async, is refused when it is declared."""
     with pytest.raises(
         DefinitionError, match=r"^DefinitionError: odd@1.0.0: .*write def .*\(dag: Dag, params: Params\)"
     ):
