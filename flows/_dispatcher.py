@@ -15,13 +15,15 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
-from flows._carry import KEY, Carried, error_of
+from flows._carried_step import error_of
+from flows._carry import KEY, Carried
 from flows._errors import refusal
 from flows._flow import Flow
 from flows._interpreter import Interpreter
 from flows._operated import Operated
 from flows._packed import pack, unpack
 from flows._plan import Plan
+from flows._recorded import Recorded
 from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
 from flows._run import Run
@@ -78,7 +80,7 @@ class Resolved(BaseModel):
 class Dispatching(Operated):
     """Resolves a workflow type; runs a saga's plan, and hands a sequence on to its exact type."""
 
-    _plan: Plan
+    _plan: Recorded
     _state = "resolving"
     _resolving = True
 
@@ -108,10 +110,10 @@ class Dispatching(Operated):
         return await self._interpret(resolved.text, guard)
 
     async def _interpret(self, text: str, guard: ResetGuard, carried: Carried | None = None) -> Json:
-        self._plan, self._resolving = (plan := Plan.model_validate_json(text)), False
-        definition = Definition(plan.id, plan.version, plan.description)
-        self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.policy)
-        interpreter = Interpreter(scope, plan, text, carried)
+        self._plan, self._resolving = (plan := Recorded(text)), False
+        definition = Definition(plan.head.id, plan.head.version, plan.head.description)
+        self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.head.policy)
+        interpreter = Interpreter(scope, plan, carried)
         flow = Flow(scope, _ANY, interpreter.carry)
         if carried is not None and carried.phase == "unwinding":
             return await flow.unwind_on(error_of(carried.cause))

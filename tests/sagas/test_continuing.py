@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -39,6 +41,27 @@ def keyed_line(dag: Dag, params: EmptyInput) -> None:
     """Twelve steps in a line."""
     for number in range(COUNT):
         dag.append(f"n{number}", keyed, {})
+
+
+@operation(id="bulky", version="1.0.0")
+async def bulky(ctx: Context[World], input: EmptyInput) -> str:
+    """Give a text that can't be compressed."""
+    ctx.deps.record(ctx.step)
+    return secrets.token_hex(400)
+
+
+@bulky.undo(retry=FAST)
+async def undo_bulky(ctx: Context[World], input: EmptyInput, outcome: Outcome[str]) -> None:
+    ctx.deps.record(f"undo {ctx.step}", len(outcome.output or ""))
+    if ctx.step == "n5":
+        raise RuntimeError("undo of n5 down")
+
+
+@saga(id="bulky-line", version="1.0.0")
+def bulky_line(dag: Dag, params: EmptyInput) -> None:
+    """Forty steps in a line."""
+    for number in range(40):
+        dag.append(f"n{number}", bulky, {})
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +200,31 @@ async def test_keys_are_the_same_over_all_runs(serve: Serve, world: World, task_
         keys.setdefault(step, set()).add(key)
     assert {step: len(found) for step, found in keys.items()} == {f"n{n}": 1 for n in range(COUNT)}
     assert len(set().union(*keys.values())) == COUNT
+
+
+async def test_what_is_too_large_to_be_carried_is_undone_in_time(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """Where the next run can't be handed everything, the saga unwinds; what is undone isn't carried, so it goes on as new again.
+
+    Each undo gets its output; one that fails is tried as its retry says, in one run only.
+    """
+    monkeypatch.setattr("flows._carry.LIMIT", 6000)
+    async with serve(bulky, bulky_line, cache=cache) as client:
+        handle = await start(client, bulky_line, EmptyInput(), id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+        newest = await client.get_workflow_handle(handle.id).describe()
+    forward = [call for call in world.calls if isinstance(call, str)]
+    undos = [call for call in world.calls if not isinstance(call, str)]
+    done = len(forward)
+    assert forward == [f"n{n}" for n in range(done)] and 8 <= done < 20
+    order = [n for n in reversed(range(done)) for _ in range(3 if n == 5 else 1)]
+    assert undos == [(f"undo n{n}", 800) for n in order]
+    assert [kind for kind, _ in found] == ["Stuck", "HistoryLimit"]
+    assert found[0][1].split("\n")[1:] == ["not undone: n5 (bulky@1.0.0): RuntimeError: undo of n5 down"]
+    assert re.fullmatch(
+        r"what this saga carries into its next run has \d+ bytes packed, 6000 are allowed; "
+        "keep large values elsewhere and pass references",
+        found[1][1],
+    )
+    assert newest.raw_info.history_length < 60
