@@ -15,6 +15,7 @@ from activities._json import Json
 from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
+from flows._packed import LIMIT
 from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._run import Run
@@ -22,9 +23,6 @@ from flows._undo import NotUndone, UndoRecord
 
 KEY = "$counterstep"
 """The only key of the input that a run gets from the run before it."""
-
-LIMIT = int(1.8 * 1024 * 1024)
-"""Bytes that one run may hand to the next, packed: Temporal's 2 MiB, less room for what lies around it."""
 
 _MODEL = ConfigDict(frozen=True)
 

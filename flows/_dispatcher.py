@@ -21,7 +21,7 @@ from flows._errors import refusal
 from flows._flow import Flow
 from flows._interpreter import Interpreter
 from flows._operated import Operated
-from flows._packed import pack, unpack
+from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._reset import ResetGuard
@@ -30,7 +30,6 @@ from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_json
 
-PLAN_LIMIT = int(1.8 * 1024 * 1024)
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
 
@@ -62,8 +61,8 @@ class Resolved(BaseModel):
             InvalidPlan: when it is too large even when packed.
         """
         text = pack(pydantic_core.to_json(plan.to_json()).decode())
-        if len(text) > PLAN_LIMIT:
-            size = f"the plan has {len(text)} bytes packed, {PLAN_LIMIT} can be recorded"
+        if len(text) > LIMIT:
+            size = f"the plan has {len(text)} bytes packed, {LIMIT} can be recorded"
             raise refusal(f"{plan.id}@{plan.version}", [f"steps: {size}; make it two sagas"])
         return cls(plan=text)
 

@@ -14,6 +14,7 @@ from flows._errors import InvalidPlan, refusal
 from flows._plan import STEP, OperationStep, Plan, PlanStep
 from flows._plan_checks import complete
 from flows._plan_shape import linked, shape_problems
+from flows._plan_size import warn_if_large
 from flows._template import malformed
 
 _KINDS = ("operation", "constant", "wait", "approval", "subsaga")
@@ -50,9 +51,14 @@ def checked_plan(value: Json, registry: Registry) -> Plan:
 
     Raises:
         InvalidPlan: one message, a line for each mistake.
+
+    Warns:
+        LargePlan: when a run may have to carry more than Temporal records.
     """
     plan, wrong, refused = read_plan(value)
-    return complete(plan, registry, wrong, refused)
+    whole = complete(plan, registry, wrong, refused)
+    warn_if_large(whole)
+    return whole
 
 
 def drawn_plan(value: Json) -> Plan:
