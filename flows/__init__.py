@@ -8,6 +8,7 @@ from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
+    DeadlineExceeded,
     ExecutionStopped,
     HistoryLimit,
     InvalidPlan,
@@ -23,6 +24,7 @@ from flows._errors import (
 # Running them
 from flows._module import Module, load_modules
 from flows._plan import Plan
+from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
@@ -36,11 +38,13 @@ __all__ = [
     "ApprovalTimedOut",
     "CounterstepPlugin",
     "Dag",
+    "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
     "HistoryLimit",
     "InvalidPlan",
     "Kept",
+    "LargePlan",
     "Module",
     "OperationFailed",
     "Pending",

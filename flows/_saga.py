@@ -16,6 +16,7 @@ from flows._dag import Builder, Dag, Step
 from flows._errors import InvalidPlan
 from flows._plan import Plan
 from flows._plan_checks import complete
+from flows._plan_size import warn_if_large
 from flows._policy import Policy
 
 P = TypeVar("P")
@@ -71,6 +72,9 @@ class Saga(Generic[P, O]):
         Raises:
             InvalidPlan: listing every mistake.
             InvalidInput: when the params don't fit their model.
+
+        Warns:
+            LargePlan: when a run may have to carry more than Temporal records.
         """
         who = f"{self.definition}: params"
         typed = self.input.load_value(self.input.dump(params, who), who)
@@ -86,9 +90,11 @@ class Saga(Generic[P, O]):
         )
         try:
             found = registry or Registry(*dag.all.operations.values())
-            return complete(bare, found, dag.all.problems, dag.all.refused)
+            whole = complete(bare, found, dag.all.problems, dag.all.refused)
         except InvalidPlan as error:
             raise error from raised
+        warn_if_large(whole)
+        return whole
 
     def _built(self, dag: Dag, params: P) -> tuple[str | None, BaseException | None]:
         """Build; give the name of the result, and what the builder raised, which is a mistake too."""
@@ -152,7 +158,7 @@ def _types(builder: Callable[..., Any], definition: Definition) -> tuple[Any, An
         raise DefinitionError(
             f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING"
         ) from None
-    if len(parameters) != 2 or parameters[1] not in hints:
+    if len(parameters) != 2 or parameters[1] not in hints or inspect.iscoroutinefunction(builder):
         raise DefinitionError(f"{definition}: {shape}")
     result = hints.get("return")
     step = get_origin(result) is Step
