@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from datetime import datetime, timedelta
 from typing import Literal
-from zlib import compress, decompress
+from zlib import compress
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
@@ -14,13 +14,14 @@ from activities import Failure, Status
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
+from counterstep.reports import CARRIED, carried_text
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
 from flows._plan import OperationStep, Plan
 from flows._run import Run
 from flows._undo import NotUndone, UndoRecord, UndoSpec
 
-KEY = "$counterstep"
+KEY = CARRIED
 """The only key of the input that a run gets from the run before it."""
 
 _MODEL = ConfigDict(frozen=True)
@@ -159,9 +160,8 @@ class Carried(BaseModel):
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
         """Read it back, if a start input is one."""
-        if not (isinstance(value, dict) and set(value) == {KEY}):
-            return None
-        return cls.model_validate_json(decompress(b64decode(value[KEY])))
+        text = carried_text(value)
+        return None if text is None else cls.model_validate_json(text)
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""
