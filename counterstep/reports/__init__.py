@@ -10,6 +10,9 @@ from counterstep.reports._joined import joined
 from counterstep.reports._log import saga_log, status_tree
 from counterstep.reports._mermaid import mermaid
 
+# What only the server knows
+from counterstep.reports._pending import Pending, pending_of
+
 # What flows record
 from counterstep.reports._recorded import CARRIED, PACKED, carried_text, unpack
 
@@ -30,7 +33,7 @@ from counterstep.reports._run_history import ChildHistory, RunHistory, StepHisto
 from counterstep.reports._shape import Node, shape_of
 from counterstep.reports._terminal import render_tree
 from counterstep.reports._views import execution_reports, report_json, sequence_report_json, tree_json
-from counterstep.reports._words import state_of_step
+from counterstep.reports._words import colour_of, state_of_step
 from counterstep.reports._workflow_report import (
     StepAction,
     StepReport,
@@ -53,6 +56,9 @@ __all__ = [
     "joined",
     "read_run",
     "report_of",
+    # What only the server knows
+    "Pending",
+    "pending_of",
     # What flows record
     "CARRIED",
     "PACKED",
@@ -77,6 +83,7 @@ __all__ = [
     "StepReport",
     "StepStatus",
     "WorkflowReport",
+    "colour_of",
     "execution_reports",
     "mermaid",
     "render_tree",

@@ -190,6 +190,7 @@ class _Making:
             runs=run.runs or (run.run_id,),
             reset_from=run.base,
             resumed_from=ref,
+            undoing=run.undoing,
         )
 
 
@@ -222,6 +223,7 @@ def _planned(run: RunHistory) -> tuple[Planned, ...]:
             after=tuple(step.get("after", ())),
             operation=step.get("operation"),
             pivot=bool(step.get("pivot")),
+            undoable=step.get("undo") is not None,
         )
         for step in (run.plan or {}).get("steps", ())
     )

@@ -120,6 +120,7 @@ class Planned:
         after: names of the steps that it comes after.
         operation: ``id@version``, of an operation.
         pivot: whether there is no way back after it.
+        undoable: whether it has an undo.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Planned:
     after: tuple[str, ...] = ()
     operation: str | None = None
     pivot: bool = False
+    undoable: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class RunInfo:
         reset_from: the run id that it was reset from, if it was.
         resumed_from: workflow id and origin of the flow that it went on from, if it did.
         undone_by: workflow id of the ``undo`` that undoes what it left, if there is one.
+        undoing: that one's status.
         taken_over_by: workflow id and origin of the flow that went on from it, if one did.
     """
 
@@ -162,6 +165,7 @@ class RunInfo:
     reset_from: str | None = None
     resumed_from: tuple[str, str] | None = None
     undone_by: str | None = None
+    undoing: str | None = None
     taken_over_by: tuple[str, str] | None = None
 
 

@@ -38,3 +38,18 @@ def _standing(report: AnyReport) -> str | None:
     """Say whether it waits for an operator."""
     newest = report.delays[-1] if report.delays else None
     return newest.why if newest and newest.until is None and newest.why != "next attempt" else None
+
+
+_COLOURS = {
+    "green": ("done", "approved", "completed"),
+    "red": ("failed", "not approved", "not undone", "stuck", "refused"),
+    "magenta": ("unknown",),
+    "yellow": ("held", "parked", "paused", "skipped", "interrupted", "kept", "terminated", "timed_out"),
+    "blue": ("undone", "undoing", "unwinding", "rolled_back", "cancelled"),
+    "dim": (NOT_STARTED,),
+}
+
+
+def colour_of(state: str) -> str:
+    """Give a terminal's colour for a state of a step or a run."""
+    return next((colour for colour, states in _COLOURS.items() if state in states), "cyan")
