@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
-from zlib import compress, decompress
+from zlib import compress
 
 from pydantic import BaseModel, ConfigDict
 
 from activities import Failure
 from activities._json import Json
+from counterstep.reports import CARRIED, carried_text
 from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
@@ -21,7 +22,7 @@ from flows._recorded import Recorded
 from flows._run import Run
 from flows._undo import NotUndone, UndoRecord
 
-KEY = "$counterstep"
+KEY = CARRIED
 """The only key of the input that a run gets from the run before it."""
 
 _MODEL = ConfigDict(frozen=True)
@@ -97,9 +98,8 @@ class Carried(BaseModel):
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
         """Read it back, if a start input is one."""
-        if not (isinstance(value, dict) and set(value) == {KEY}):
-            return None
-        return cls.model_validate_json(decompress(b64decode(value[KEY])))
+        text = carried_text(value)
+        return None if text is None else cls.model_validate_json(text)
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""
