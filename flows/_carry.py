@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Literal
 from zlib import compress, decompress
@@ -30,7 +31,7 @@ class CarriedStep(BaseModel):
     """A step that may have to be undone.
 
     Attributes:
-        step: full name; how it is undone stands in the plan.
+        step: full name.
         input: the original input.
         header: that makes its idempotency key, without what a new run knows itself.
         status: how it ended.
@@ -39,6 +40,8 @@ class CarriedStep(BaseModel):
         verdict: of its executions.
         undone: whether its undo has succeeded.
         undoing: how its undo failed.
+        definition: of its operation, where no plan tells.
+        undo: how it is undone, where no plan tells.
     """
 
     model_config = _MODEL
@@ -52,10 +55,12 @@ class CarriedStep(BaseModel):
     verdict: dict[str, Json] = {}
     undone: bool = False
     undoing: Failure | None = None
+    definition: str = ""
+    undo: UndoSpec | None = None
 
     @classmethod
-    def of(cls, record: UndoRecord) -> CarriedStep:
-        """Take a record along."""
+    def of(cls, record: UndoRecord, *, planned: bool) -> CarriedStep:
+        """Take a record along; a plan tells how its steps are undone."""
         settled = record.settled or Settled(Status.UNKNOWN)
         failed = record.undoing is not None and not record.undone
         return cls(
@@ -68,6 +73,8 @@ class CarriedStep(BaseModel):
             verdict=settled.verdict.to_json(),
             undone=record.undone,
             undoing=record.undoing.failure if record.undoing and failed else None,
+            definition="" if planned else record.definition,
+            undo=None if planned else record.undo,
         )
 
     def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
@@ -104,6 +111,7 @@ class Carried(BaseModel):
         outputs: of those that no record holds.
         waits: seconds that are left of timers, by step.
         approvals: seconds that are left of approvals, by step; ``None`` without a timeout.
+        after: what steps came after, where child flows changed what the plan says.
         records: steps that may have to be undone, in the order in which they began.
         states: that steps show.
         phase: whether steps run, or are undone.
@@ -126,6 +134,7 @@ class Carried(BaseModel):
     outputs: dict[str, Json] = {}
     waits: dict[str, float] = {}
     approvals: dict[str, float | None] = {}
+    after: dict[str, tuple[str, ...]] = {}
     records: tuple[CarriedStep, ...] = ()
     states: dict[str, str] = {}
     phase: Literal["forward", "unwinding"] = "forward"
@@ -141,6 +150,14 @@ class Carried(BaseModel):
     def planned(self) -> Plan:
         """Read the plan."""
         return Plan.model_validate_json(self.plan)
+
+    def undos(self) -> dict[str, tuple[str, UndoSpec | None]]:
+        """Give what undoes each step that may have to be undone: its operation, and how that is scheduled."""
+        steps = self.planned().steps
+        planned = {
+            step.name: (step.operation, step.undo) for step in steps if isinstance(step, OperationStep)
+        }
+        return {kept.step: planned.get(kept.step) or (kept.definition, kept.undo) for kept in self.records}
 
     def pack(self) -> Json:
         """Write it, compressed.
@@ -169,14 +186,27 @@ class Carried(BaseModel):
         control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
 
 
-def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
-    """Give what every saga carries; what is still to run is added by who runs it."""
+def take_along(
+    plan: str, run: Run, records: list[UndoRecord], cause: BaseException | None, planned: Collection[str] = ()
+) -> Carried:
+    """Give what every saga carries; what is still to run is added by who runs it.
+
+    Args:
+        plan: its text.
+        run: whose state it is.
+        records: steps that may have to be undone.
+        cause: why it unwinds.
+        planned: names of the steps whose operations the plan tells.
+    """
     control = run.control
     return Carried(
         plan=plan,
         origin=run.origin,
         began=run.began,
-        records=tuple(CarriedStep.of(record) for record in sorted(records, key=lambda r: r.order)),
+        records=tuple(
+            CarriedStep.of(record, planned=record.step in planned)
+            for record in sorted(records, key=lambda r: r.order)
+        ),
         states=run.board.view()["steps"],
         phase="forward" if run.unwinding is False else "unwinding",
         cause=None if cause is None else Failure.of(cause),
@@ -190,18 +220,17 @@ def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseExcept
     )
 
 
-def restore(carried: Carried, plan: Plan, run: Run) -> list[UndoRecord]:
+def restore(carried: Carried, run: Run) -> list[UndoRecord]:
     """Give a run what the one before it left; returns the records of steps that may have to be undone."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.pivoted, run.keeping = carried.pivoted, carried.keeping
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)
-    steps = {step.name: step for step in plan.steps if isinstance(step, OperationStep)}
-    records = []
+    undos, records = carried.undos(), []
     for kept in carried.records:
-        step = steps[kept.step]
-        assert step.undo is not None, "only steps with an undo have records"
-        records.append(kept.record(run.order(), step.operation, step.undo, run.info.run_id))
+        operation, undo = undos[kept.step]
+        assert undo is not None, "only steps with an undo have records"
+        records.append(kept.record(run.order(), operation, undo, run.info.run_id))
         run.undoable(size(kept.input))
     return records
 

@@ -13,9 +13,19 @@ from temporalio import workflow
 from activities import Definition, InvalidInput
 from activities._json import Json
 from flows._carry import Carried, restore, take_along
+from flows._child import ChildSpec
 from flows._executing import Spec, bounded
 from flows._full import Full, full
-from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan import (
+    ApprovalStep,
+    ConstantStep,
+    FlowStep,
+    OperationStep,
+    Plan,
+    PlanStep,
+    SubsagaStep,
+    WaitStep,
+)
 from flows._run import Run
 from flows._scope import Scope
 from flows._step import wait_for
@@ -45,9 +55,9 @@ class Interpreter:
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
         self._ready = [place for place in self._ready if plan.steps[place].name not in self._ended_well]
         heapify(self._ready)
-        scope.graph = {step.name: step.after for step in plan.steps}
+        scope.graph = {step.name: step.after for step in plan.steps} | (carried.after if carried else {})
         if carried is not None:
-            scope.records += restore(carried, plan, self._run)
+            scope.records += restore(carried, self._run)
             self._outputs |= carried.outputs
             self._outputs |= {
                 r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output
@@ -98,7 +108,7 @@ class Interpreter:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         kept = {record.step for record in self._scope.records}
-        carried = take_along(self._text, run, self._scope.records, cause)
+        carried = take_along(self._text, run, self._scope.records, cause, planned=self._steps)
         outputs = {
             k: v
             for k, v in self._outputs.items()
@@ -108,6 +118,7 @@ class Interpreter:
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
+                "after": self._spliced(),
                 "outputs": outputs,
                 "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
                 "approvals": {
@@ -115,6 +126,11 @@ class Interpreter:
                 },
             }
         ).pack()
+
+    def _spliced(self) -> dict[str, tuple[str, ...]]:
+        """Give the edges that child flows added to the plan's."""
+        planned = {name: step.after for name, step in self._steps.items()}
+        return {k: v for k, v in (self._scope.graph or {}).items() if planned.get(k) != v}
 
     def _left(self, name: str, total: timedelta | None) -> float | None:
         """Give the seconds that are left of a timer that was begun."""
@@ -186,6 +202,8 @@ class Interpreter:
         """Give what has to be done for a step; ``None`` where there is nothing to wait for."""
         if isinstance(step, OperationStep):
             return self._operation(step)
+        if isinstance(step, FlowStep):
+            return self._flow(step)
         if isinstance(step, WaitStep):
             return self._wait(step)
         if isinstance(step, ApprovalStep):
@@ -199,14 +217,10 @@ class Interpreter:
     def _spec(self, step: OperationStep) -> Spec:
         assert step.timeout is not None and step.retry is not None, "a plan that runs is complete"
         definition = Definition.parse(step.operation)
-        try:
-            data = fill(step.input, self._output)
-        except LookupError as error:
-            raise InvalidInput(f"{step.name} ({step.operation}): input: {error.args[0]}") from None
         return Spec(
             name=step.name,
             definition=Definition(definition.id, definition.version, step.description),
-            data=bounded(data, f"{step.name} ({step.operation})"),
+            data=self._input(step.input, f"{step.name} ({step.operation})"),
             header=self._run.header(),
             timeout=step.timeout,
             retry=step.retry,
@@ -216,6 +230,22 @@ class Interpreter:
             undo=step.undo,
             pivot=step.pivot,
         )
+
+    async def _flow(self, step: FlowStep) -> None:
+        definition = Definition.parse(step.flow)
+        spec = ChildSpec(
+            name=step.name,
+            definition=Definition(definition.id, definition.version, step.description),
+            data=self._input(step.input, f"{step.name} ({step.flow})"),
+        )
+        report = await self._scope.carry_out(spec)
+        self._outputs[step.name] = report.result[0] if report.result else None
+
+    def _input(self, template: Json, who: str) -> Json:
+        try:
+            return bounded(fill(template, self._output), who)
+        except LookupError as error:
+            raise InvalidInput(f"{who}: input: {error.args[0]}") from None
 
     async def _wait(self, step: WaitStep) -> None:
         board = self._run.board
