@@ -71,7 +71,7 @@ class Attempt:
             workflow=self.header.workflow or str(self.info.workflow_id),
             origin=self.header.origin or self.header.run,
             leg=self.header.leg,
-            step=self.step,
+            step=self.header.path + self.step,
         )
 
     @property

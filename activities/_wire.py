@@ -31,6 +31,7 @@ class StepHeader(BaseModel):
         origin: where the flow began, if that is another run.
         workflow: the workflow id that its key is made with, if the step was taken over from another run.
         step: its name, if the activity id doesn't tell.
+        path: of a child flow's steps in the flow that all began with; its key is made with it.
         leg: of a long-running operation.
         series: id and order of its series.
         key: the call's own key.
@@ -44,6 +45,7 @@ class StepHeader(BaseModel):
     origin: str | None = None
     workflow: str | None = None
     step: str | None = None
+    path: str = ""
     leg: int = 0
     series: tuple[str, int] | None = None
     key: str | None = None

@@ -22,7 +22,7 @@ class CarriedStep:
     No pydantic model: a workflow task that reads and writes ten thousand of them has no time for it.
 
     Attributes:
-        step: full name; how it is undone stands in the plan.
+        step: full name.
         input: the original input.
         header: that makes its idempotency key, without what a new run knows itself.
         status: how it ended.
@@ -31,6 +31,7 @@ class CarriedStep:
         verdict: of its executions.
         undone: whether its undo has succeeded.
         undoing: how its undo failed.
+        unplanned: its operation and how that is undone, where no plan tells.
     """
 
     step: str
@@ -42,10 +43,11 @@ class CarriedStep:
     verdict: Verdict = _NOTHING
     undone: bool = False
     undoing: Failure | None = None
+    unplanned: tuple[str, UndoSpec] | None = None
 
     @classmethod
-    def of(cls, record: UndoRecord) -> CarriedStep:
-        """Take a record along."""
+    def of(cls, record: UndoRecord, *, planned: bool) -> CarriedStep:
+        """Take a record along; a plan tells how its steps are undone."""
         settled = record.settled or Settled(Status.UNKNOWN)
         failed = record.undoing is not None and not record.undone
         return cls(
@@ -58,6 +60,7 @@ class CarriedStep:
             verdict=settled.verdict,
             undone=record.undone,
             undoing=record.undoing.failure if record.undoing and failed else None,
+            unplanned=None if planned else (record.definition, record.undo),
         )
 
     def to_json(self, origin: str) -> dict[str, Json]:
@@ -66,9 +69,13 @@ class CarriedStep:
         Args:
             origin: the run id in which the flow began; most steps have it in their header, and nothing else.
         """
+        more: dict[str, Json] = {}
+        if self.unplanned is not None:
+            more["operation"], undo = self.unplanned
+            more["undo"] = undo.model_dump(mode="json", exclude_defaults=True)
         if self.undone:
-            return {"step": self.step, "undone": True}
-        more: dict[str, Json] = {"output": self.output, "verdict": self.verdict.to_json()}
+            return {"step": self.step, "undone": True, **more}
+        more |= {"output": self.output, "verdict": self.verdict.to_json()}
         own = self.header.origin or self.header.run
         if own != origin or not self._plain:
             more["header"] = self.header.model_dump(mode="json", exclude_defaults=True)
@@ -93,6 +100,7 @@ class CarriedStep:
             output=tuple(row.get("output", ())),
             verdict=Verdict.from_json(row["verdict"]) if "verdict" in row else _NOTHING,
             undone=row.get("undone", False),
+            unplanned=(row["operation"], UndoSpec.model_validate(row["undo"])) if "undo" in row else None,
             **failures,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Literal
 from zlib import compress
@@ -39,6 +39,7 @@ class Carried(BaseModel):
         outputs: of those that no record holds.
         waits: seconds that are left of timers, by step.
         approvals: seconds that are left of approvals, by step; ``None`` without a timeout.
+        after: what steps came after, where child flows changed what the plan says.
         records: steps that may have to be undone, in the order in which they began; see :meth:`steps`.
         states: that steps show.
         phase: whether steps run, or are undone.
@@ -61,6 +62,7 @@ class Carried(BaseModel):
     outputs: dict[str, Json] = {}
     waits: dict[str, float] = {}
     approvals: dict[str, float | None] = {}
+    after: dict[str, tuple[str, ...]] = {}
     records: tuple[Json, ...] = ()
     states: dict[str, str] = {}
     phase: Literal["forward", "unwinding"] = "forward"
@@ -113,6 +115,7 @@ def take_along(
     records: list[UndoRecord],
     cause: BaseException | None,
     earlier: tuple[Json, ...] = (),
+    planned: Collection[str] = (),
 ) -> Carried:
     """Give what every saga carries; what is still to run is added by who runs it.
 
@@ -122,9 +125,13 @@ def take_along(
         records: of steps that may have to be undone.
         cause: why it unwinds.
         earlier: what the run before it carried, as long as nothing of it was touched.
+        planned: names of the steps whose operations the plan tells.
     """
     control = run.control
-    own = (CarriedStep.of(record).to_json(run.origin) for record in sorted(records, key=lambda r: r.order))
+    own = (
+        CarriedStep.of(record, planned=record.step in planned).to_json(run.origin)
+        for record in sorted(records, key=lambda r: r.order)
+    )
     return Carried(
         plan=plan,
         origin=run.origin,
@@ -155,5 +162,6 @@ def records_of(carried: Carried, plan: Recorded, run_id: str) -> list[UndoRecord
     """Give the records of steps that earlier runs began, before all of this run."""
     first = -len(carried.records)
     return [
-        kept.record(order, *plan.undo(kept.step), run_id) for order, kept in enumerate(carried.steps(), first)
+        kept.record(order, *(kept.unplanned or plan.undo(kept.step)), run_id)
+        for order, kept in enumerate(carried.steps(), first)
     ]

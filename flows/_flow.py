@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pydantic_core
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities import CounterstepError, DefinitionError, NotSerializable, ResultTooLarge, Status
@@ -26,6 +28,7 @@ from flows._errors import (
     unwinds,
 )
 from flows._full import Full, full
+from flows._handed import Handed, handed
 from flows._holding import DEADLINE, Action, Hold
 from flows._run import Run
 from flows._scope import Scope
@@ -50,7 +53,7 @@ class Flow:
         self.run = scope.run
         self.output = output
 
-    async def main(self, body: Body) -> Json:
+    async def main(self, body: Body) -> Any:
         """Run the body to an end.
 
         Returns:
@@ -82,7 +85,7 @@ class Flow:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
 
-    async def _result(self, body: Body) -> Json:
+    async def _result(self, body: Body) -> Any:
         """Run the body, and check what it returns before it counts as done."""
         value = await body()
         who = f"{self.scope.definition}: result"
@@ -92,7 +95,13 @@ class Flow:
             raise NotSerializable(error.message) from None
         if size(dumped) > PAYLOAD_LIMIT:
             raise ResultTooLarge(f"{who} has {size(dumped)} bytes, {PAYLOAD_LIMIT} can be recorded")
-        return dumped
+        return dumped if self.run.root is None else self._handed().with_result(dumped, who)
+
+    def _handed(self) -> Handed:
+        """Give what a child flow hands to its parent."""
+        run, scope = self.run, self.scope
+        records = [*scope.records, *run.taken_records.values()]
+        return handed(records, scope.graph, run.not_undone, pivoted=run.pivoted)
 
     async def _check_reset(self) -> None:
         """Look into a reset that was noticed, whatever is asked meanwhile, before anything completes.
@@ -105,8 +114,8 @@ class Flow:
             self.run.control.cancel()
         task.result()
 
-    def _complete(self, result: Json) -> Json:
-        self.scope.end(Status.DONE, (result,))
+    def _complete(self, result: Any) -> Any:
+        self.scope.end(Status.DONE, (_plain_json(result),))
         self.run.board.move("completed")
         if self.run.not_undone:
             leave_memo("stuck", "completed, but an inner flow left steps that are not undone", self._left())
@@ -321,3 +330,7 @@ def _plain(reason: str) -> str:
     return (
         rest if kind in ("OperationFailed", "SequenceFailed", "SeriesFailed", "ExecutionStopped") else reason
     )
+
+
+def _plain_json(result: Any) -> Json:
+    return pydantic_core.from_json(result.payload.data) if isinstance(result, RawValue) else result

@@ -13,9 +13,10 @@ from temporalio import workflow
 from activities import Definition, InvalidInput
 from activities._json import Json
 from flows._carry import Carried, records_of, restore, take_along
+from flows._child import ChildSpec
 from flows._executing import Spec, bounded
 from flows._full import Full, full
-from flows._plan import ApprovalStep, OperationStep, PlanStep, SubsagaStep, WaitStep
+from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
 from flows._recorded import Recorded
 from flows._run import Run
 from flows._scope import Scope
@@ -46,7 +47,7 @@ class Interpreter:
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
         self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
         heapify(self._ready)
-        scope.graph = plan.after
+        scope.graph = plan.after | (carried.after if carried else {})
         if carried is not None:
             restore(carried, self._run)
             scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)
@@ -97,10 +98,14 @@ class Interpreter:
         Raises:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
-        records = self._scope.records
+        records, planned = self._scope.records, self._plan.after
+        spliced = {
+            name: edges for name, edges in (self._scope.graph or {}).items() if planned.get(name) != edges
+        }
         if run.unwinding:
-            return take_along(self._plan.text, run, records, cause).pack()
-        carried = take_along(self._plan.text, run, records, cause, self._earlier)
+            carried = take_along(self._plan.text, run, records, cause, planned=planned)
+            return carried.model_copy(update={"after": spliced}).pack()
+        carried = take_along(self._plan.text, run, records, cause, self._earlier, planned)
         kept = {row["step"] for row in carried.records}
         outputs = {
             k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
@@ -109,6 +114,7 @@ class Interpreter:
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
+                "after": spliced,
                 "outputs": outputs,
                 "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
                 "approvals": {
@@ -187,6 +193,8 @@ class Interpreter:
         """Give what has to be done for a step; ``None`` where there is nothing to wait for."""
         if isinstance(step, OperationStep):
             return self._operation(step)
+        if isinstance(step, FlowStep):
+            return self._flow(step)
         if isinstance(step, WaitStep):
             return self._wait(step)
         if isinstance(step, ApprovalStep):
@@ -200,14 +208,10 @@ class Interpreter:
     def _spec(self, step: OperationStep) -> Spec:
         assert step.timeout is not None and step.retry is not None, "a plan that runs is complete"
         definition = Definition.parse(step.operation)
-        try:
-            data = fill(step.input, self._output)
-        except LookupError as error:
-            raise InvalidInput(f"{step.name} ({step.operation}): input: {error.args[0]}") from None
         return Spec(
             name=step.name,
             definition=Definition(definition.id, definition.version, step.description),
-            data=bounded(data, f"{step.name} ({step.operation})"),
+            data=self._input(step.input, f"{step.name} ({step.operation})"),
             header=self._run.header(),
             timeout=step.timeout,
             retry=step.retry,
@@ -217,6 +221,22 @@ class Interpreter:
             undo=step.undo,
             pivot=step.pivot,
         )
+
+    async def _flow(self, step: FlowStep) -> None:
+        definition = Definition.parse(step.flow)
+        spec = ChildSpec(
+            name=step.name,
+            definition=Definition(definition.id, definition.version, step.description),
+            data=self._input(step.input, f"{step.name} ({step.flow})"),
+        )
+        report = await self._scope.carry_out(spec)
+        self._outputs[step.name] = report.result[0] if report.result else None
+
+    def _input(self, template: Json, who: str) -> Json:
+        try:
+            return bounded(fill(template, self._output), who)
+        except LookupError as error:
+            raise InvalidInput(f"{who}: input: {error.args[0]}") from None
 
     async def _wait(self, step: WaitStep) -> None:
         board = self._run.board

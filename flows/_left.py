@@ -17,6 +17,7 @@ from flows._carry import Carried
 from flows._errors import Kept
 from flows._plan import OperationStep
 from flows._resume import UNDOING, Taken, TakenOver
+from flows._undo import UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
 
@@ -124,24 +125,25 @@ def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
     """Give the steps of a flow's earlier runs, whose histories may be gone."""
     if carried is None:
         return
-    steps = {step.name: step for step in carried.planned().steps if isinstance(step, OperationStep)}
+    steps = carried.planned().steps
+    planned = {step.name: (step.operation, step.undo) for step in steps if isinstance(step, OperationStep)}
     for kept in carried.steps():
-        yield _kept(run, steps[kept.step], kept)
+        yield _kept(run, *(kept.unplanned or planned[kept.step]), kept)
 
 
-def _kept(run: RunHistory, step: OperationStep, kept: CarriedStep) -> Taken:
+def _kept(run: RunHistory, operation: str, undo: UndoSpec | None, kept: CarriedStep) -> Taken:
     header = kept.header
     whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or header.run}
     return Taken(
         step=kept.step,
-        digest=call_digest("operation", step.operation, kept.input, header.key),
-        definition=step.operation,
+        digest=call_digest("operation", operation, kept.input, header.key),
+        definition=operation,
         input=kept.input,
         key=header.key,
         status=kept.status,
         output=kept.output,
         verdict=kept.verdict.to_json(),
         header=header.model_copy(update=whose),
-        undo=step.undo,
+        undo=undo,
         error=kept.failure,
     )

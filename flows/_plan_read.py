@@ -11,13 +11,13 @@ from activities import Registry
 from activities._failure import LOC_LIMIT, cut, reason_of
 from activities._json import Json
 from flows._errors import InvalidPlan, refusal
-from flows._plan import STEP, OperationStep, Plan, PlanStep
+from flows._plan import STEP, FlowStep, OperationStep, Plan, PlanStep
 from flows._plan_checks import complete
 from flows._plan_shape import linked, shape_problems
 from flows._plan_size import warn_if_large
 from flows._template import malformed
 
-_KINDS = ("operation", "constant", "wait", "approval", "subsaga")
+_KINDS = ("operation", "constant", "wait", "approval", "subsaga", "flow")
 
 
 def read_plan(value: Json) -> tuple[Plan, list[str], set[str]]:
@@ -95,9 +95,9 @@ def _read(step: Json) -> tuple[list[str], PlanStep | None]:
         read = STEP.validate_json(pydantic_core.to_json(step))
     except ValidationError as error:
         return list(_lines(error)), None
-    return [f"input: {line}" for line in malformed(read.input)] if isinstance(
-        read, OperationStep
-    ) else [], read
+    if isinstance(read, (OperationStep, FlowStep)):
+        return [f"input: {line}" for line in malformed(read.input)], read
+    return [], read
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -89,7 +89,7 @@ class Saga(Generic[P, O]):
             result=result,
         )
         try:
-            found = registry or Registry(*dag.all.operations.values())
+            found = registry or Registry(*dag.all.operations.values(), *dag.all.flows.values())
             whole = complete(bare, found, dag.all.problems, dag.all.refused)
         except InvalidPlan as error:
             raise error from raised

@@ -14,9 +14,12 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
+from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._child import READ_CHILD
 from flows._errors import Stuck
 from flows._gathered import Gathered, Undoer, gather
+from flows._handed import Handed
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
@@ -41,7 +44,7 @@ class UndoServices:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.find, self.read, self.others]
+        return [self.find, self.read, self.others, self.child]
 
     @activity.defn(name=FIND_CLOSED)
     async def find(self, ref: RunRef) -> Closed:
@@ -100,6 +103,16 @@ class UndoServices:
         by = owner.workflow_id if owner else None
         return undone.model_copy(update={"undone": (), "already_undone": before, "undone_by": by})
 
+    @activity.defn(name=READ_CHILD)
+    async def child(self, ref: RunRef) -> Handed:
+        """Read what a child flow left that ended without handing anything over."""
+        client = activity.client()
+        run = await lookup.read_history(client, ref.workflow_id, ref.run_id)
+        while run.status == "continued_as_new":
+            run = await lookup.read_history(client, ref.workflow_id, run.next_run)
+        gathered = await gather(client, run, READ_CHILD)
+        return _handed(run, gathered, self._remains(gathered, set(), ()))
+
     def _remains(self, gathered: Gathered, failed: set[str], already: tuple[str, ...]) -> Remains:
         """Give all that is left, the steps newest last."""
         plans = plans_of(gathered.runs)
@@ -156,6 +169,32 @@ class UndoServices:
         if spec is not None and own is None:
             raise OperationNotFound(f"{taken.definition} is registered without the undo that it had")
         return spec or own
+
+
+def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
+    """Give what a closed child left: to its parent, or, where it is stuck, to nobody."""
+    plan, begun = plan_of(run), {step.step for each in gathered.runs for step in each.forward()}
+    pivots = (
+        {step.name for step in plan.steps if isinstance(step, OperationStep) and step.pivot}
+        if plan
+        else set()
+    )
+    if run.failure is not None and Failure.of(run.failure).type == Stuck.__name__:
+        stuck = tuple(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
+        return Handed(not_undone=(*stuck, *remains.missing))
+    whole = Handed(
+        steps=remains.steps, after=remains.after, not_undone=remains.missing, pivoted=bool(pivots & begun)
+    )
+    if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
+        return whole
+    reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
+    return Handed(not_undone=(NotUndone(run.workflow_id, run.workflow_type, reason), *remains.missing))
+
+
+def _why(runs: Iterable[RunHistory], step: str) -> str:
+    undos = [undo for run in runs if (undo := run.undo_of(step)) is not None]
+    failure = undos[-1].settled.failure if undos else None
+    return str(failure.root) if failure else "not tried"
 
 
 def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
