@@ -58,6 +58,8 @@ class ChildSpec:
         shown: the input that the report holds, in a tuple of one; ``data`` if empty.
         pivot: never one itself; one that is passed inside it counts when it ends.
         again: how often an operator had it run again.
+        key: of the call.
+        resume_from: a run of it that an earlier run of its parent left.
     """
 
     name: str
@@ -67,6 +69,8 @@ class ChildSpec:
     shown: tuple[Any, ...] = ()
     pivot: bool = False
     again: int = 0
+    key: str | None = None
+    resume_from: RunRef | None = None
 
     @property
     def namespace(self) -> str:
@@ -76,6 +80,12 @@ class ChildSpec:
     def begin(self, scope: Scope) -> ExecutingChild:
         """Begin to execute it in a scope."""
         return ExecutingChild(scope, self)
+
+
+def again_of(namespace: str) -> int:
+    """Give how often a flow had run again, by the namespace that its steps had."""
+    count = namespace.rpartition("~")[2] if "~" in namespace else "1"
+    return int(count) - 1
 
 
 class ExecutingChild:
@@ -144,7 +154,8 @@ class ExecutingChild:
     async def _start(self) -> workflow.ChildWorkflowHandle[Any, Any]:
         spec, run = self._spec, self._run
         root = run.root or Root(workflow_id=run.info.workflow_id, origin=run.origin, path="")
-        with with_header(StepHeader(run=run.info.run_id, step=spec.name)):
+        resume = {"resume_from": spec.resume_from.model_dump()} if spec.resume_from else {}
+        with with_header(StepHeader(run=run.info.run_id, step=spec.name, key=spec.key)):
             return await workflow.start_child_workflow(
                 str(spec.definition),
                 args=[RawValue(json_payload(spec.data))],
@@ -152,7 +163,7 @@ class ExecutingChild:
                 result_type=RawValue,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                memo=root.memo(spec.namespace),
+                memo={**root.memo(spec.namespace), **resume},
                 static_summary=spec.definition.description[:200] or None,
             )
 
@@ -228,7 +239,7 @@ class ExecutingChild:
         left = await self._undo_left()
         if left:
             return f"what it left isn't undone, so it can't run again: {left[0]}"
-        spec = replace(self._spec, again=self._spec.again + 1)
+        spec = replace(self._spec, again=self._spec.again + 1, resume_from=None)
         return replace(spec, data=data[0], shown=()) if data else spec
 
     async def _undo_left(self) -> list[NotUndone]:

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from activities import InvalidInput
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._inside import inside
 from flows._left import Left, flow_origin, left_by
 from flows._resume import Found, Owner, TakenOver
 
@@ -52,7 +53,7 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
         by: what the workflow that undoes it knows of itself.
 
     Raises:
-        InvalidInput: when one of its runs is open.
+        InvalidInput: when one of its runs, or of its child flows, is open.
     """
     origin = flow_origin(run)
     runs = await lookup.runs_of_flow(client, run.workflow_id, run.run_id, origin)
@@ -63,7 +64,12 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
             )
     undoing = await lookup.undoing_runs(client, run.workflow_id, origin, by.previous, by.chain)
     earlier = await _earlier(client, runs, who)
-    left = await asyncio.to_thread(left_by, runs, earlier, undoing, by.undone)
+
+    async def read(child: RunHistory) -> Left:
+        return (await gather(client, child, who)).left
+
+    children = await inside(client, runs, who, read)
+    left = await asyncio.to_thread(left_by, runs, earlier, undoing, by.undone, children)
     return Gathered(tuple(runs), left)
 
 

@@ -121,7 +121,7 @@ def _renamed(taken: Taken, prefix: str) -> Taken:
     identity = header.path + (header.step or taken.step)
     whole = identity.endswith(name)
     key = {"path": identity.removesuffix(name) if whole else "", "step": None if whole else identity}
-    return taken.model_copy(update={"step": name, "header": header.model_copy(update=key)})
+    return taken.model_copy(update={"step": name, "digest": "", "header": header.model_copy(update=key)})
 
 
 def spliced(graph: Edges, unit: str, inner: Edges) -> dict[str, tuple[str, ...]]:

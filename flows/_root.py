@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
-ROOT = "counterstep.root"
-"""Memo of a child flow: a memo stays when a run goes on as new, or is reset."""
+from counterstep.reports import ROOT
 
 
 class Root(BaseModel):

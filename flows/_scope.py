@@ -16,7 +16,7 @@ from activities._schema import Schema
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._calls import call_digest
-from flows._child import ChildSpec, ExecutingChild
+from flows._child import ChildSpec, ExecutingChild, again_of
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
@@ -140,14 +140,23 @@ class Scope:
 
         async def new() -> AnyReport:
             self.ending()
+            taken = None if options.force else self._taken(digest, options)
+            if taken is not None:
+                self.run.taken[digest].remove(taken)
+                if taken.answers and (answered := self._answer(flow, input, digest, taken)) is not None:
+                    return answered
+                self._left_of(taken)  # the child goes on from there, and hands it over when it ends
             self.run.room()
-            name = self._name(flow.definition, options)
+            name = taken.step if taken else self._name(flow.definition, options)
             spec = ChildSpec(
                 name=name,
                 definition=flow.definition,
                 data=data,
                 load=lambda value: flow.output.load_value(value, f"{name}: output"),
                 shown=(input,),
+                key=options.key or None,
+                resume_from=taken.run if taken else None,
+                again=again_of(taken.flow) if taken else 0,
             )
             report = await self.carry_out(spec, hold=options.hold)
             self.run.calls.add(digest, report)
@@ -198,11 +207,15 @@ class Scope:
         if self.run.control.ending and self.run.control.body is not None:
             raise asyncio.CancelledError("the run is ending")
 
-    def adopt(self, step: str) -> None:
+    def adopt(self, taken: Taken) -> None:
         """Undo a step of the earlier run in this scope's place, now that it was called here."""
-        record = self.run.taken_records.pop(step, None)
-        if record is not None:
-            self.records.append(record)
+        self.records += self._left_of(taken)
+
+    def _left_of(self, taken: Taken) -> list[UndoRecord]:
+        """Take out what may have to be undone of a step of the earlier run, or of a child flow's steps."""
+        found, inner = self.run.taken_records, f"{taken.flow}/"
+        names = [n for n in found if n == taken.step or (taken.flow and n.startswith(inner))]
+        return [found.pop(name) for name in names]
 
     def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
         for taken in list(self.run.taken.get(digest, ())):
@@ -343,13 +356,13 @@ class Scope:
         left = [taken for taken in (mine if options.series else found) if taken.answers] or mine
         return left[-1] if left else None
 
-    def _answer(self, op: Operation[Any, Any], input: Any, digest: str, taken: Taken) -> AnyReport | None:
+    def _answer(self, op: AnyFlow, input: Any, digest: str, taken: Taken) -> AnyReport | None:
         """Answer from the earlier run, if its output still fits the type."""
         try:
             result = tuple(op.output.load_value(value, taken.step) for value in taken.output)
         except InvalidInput:
             return None
-        self.adopt(taken.step)
+        self.adopt(taken)
         report = replace(self._taken_report(taken, op.definition), input=input, result=result)
         self.children.append(lambda: report)
         self.run.calls.add(digest, report)
@@ -369,6 +382,7 @@ class Scope:
             skipped=taken.skipped,
             execution_series=ExecutionSeries(*header.series) if header.series else None,
             key=taken.key,
+            is_flow=bool(taken.flow),
             answered_from=(header.workflow or self.run.info.workflow_id, header.origin or header.run),
         )
 

@@ -16,10 +16,11 @@ from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._carry import Carried
 from flows._child import READ_CHILD
 from flows._errors import Stuck
 from flows._gathered import Gathered, Undoer, gather
-from flows._handed import Handed
+from flows._handed import Handed, spliced
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
@@ -51,7 +52,7 @@ class UndoServices:
         """Find the run that is to be undone.
 
         Raises:
-            InvalidInput: when it is open, gone, taken over, or no flow.
+            InvalidInput: when it is open, gone, taken over, no flow, or a part of one that decides of it.
         """
         client = activity.client()
         described = await lookup.describe(client, ref, UNDO)
@@ -63,6 +64,7 @@ class UndoServices:
         run = await lookup.read_history(client, described.id, described.run_id)
         if run.status == "continued_as_new":
             return await self.find(RunRef(workflow_id=described.id, run_id=run.next_run))
+        await lookup.refuse_part(client, run, name)
         origin = flow_origin(run)
         owner = await lookup.owner_of(client, described.id, origin)
         if owner is not None and not owner.undoes:
@@ -107,9 +109,7 @@ class UndoServices:
     async def child(self, ref: RunRef) -> Handed:
         """Read what a child flow left that ended without handing anything over."""
         client = activity.client()
-        run = await lookup.read_history(client, ref.workflow_id, ref.run_id)
-        while run.status == "continued_as_new":
-            run = await lookup.read_history(client, ref.workflow_id, run.next_run)
+        run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
         gathered = await gather(client, run, READ_CHILD)
         return _handed(run, gathered, self._remains(gathered, set(), ()))
 
@@ -118,7 +118,7 @@ class UndoServices:
         plans = plans_of(gathered.runs)
         policy = plans[-1].policy if plans else Policy()
         listed = {taken.step: taken for taken in gathered.left.steps}
-        missing: list[NotUndone] = []
+        missing: list[NotUndone] = [step for child in gathered.left.children for step in child.missing]
         for found in _untraced(gathered):
             if isinstance(found, NotUndone):
                 missing.append(found)
@@ -132,11 +132,11 @@ class UndoServices:
             if isinstance(step, OperationStep)
         }
         for taken in listed.values():
-            if wants_undo(taken.settled, policy) and taken.step not in failed:
+            if not taken.flow and wants_undo(taken.settled, policy) and taken.step not in failed:
                 self._sort(taken, planned.get((taken.step, taken.definition)), steps, missing)
         return Remains(
             policy=policy,
-            after=_edges(plans, steps),
+            after=_edges(plans, gathered, steps),
             steps=tuple(steps),
             missing=tuple(missing),
             already=already,
@@ -207,11 +207,18 @@ def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
                 yield found
 
 
-def _edges(plans: list[Plan], steps: Iterable[Taken]) -> dict[str, tuple[str, ...]] | None:
+def _edges(
+    plans: list[Plan], gathered: Gathered, steps: Iterable[Taken]
+) -> dict[str, tuple[str, ...]] | None:
     """Give what each step of a saga came after; ``None`` where no single plan tells of every step."""
     if len(plans) != 1:
         return None
     edges = {step.name: step.after for step in plans[0].steps}
+    for run in gathered.runs:
+        carried = Carried.unpack(run.input)
+        edges |= carried.after if carried else {}
+    for child in gathered.left.children:
+        edges = spliced(edges, child.call.step, child.edges)
     return edges if all(taken.step in edges for taken in steps) else None
 
 

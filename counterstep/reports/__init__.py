@@ -14,7 +14,7 @@ from counterstep.reports._mermaid import mermaid
 from counterstep.reports._pending import Pending, pending_of
 
 # What flows record
-from counterstep.reports._recorded import CARRIED, PACKED, carried_text, unpack
+from counterstep.reports._recorded import CARRIED, PACKED, ROOT, carried_text, unpack
 
 # Reports
 from counterstep.reports._report import (
@@ -61,6 +61,7 @@ __all__ = [
     "pending_of",
     # What flows record
     "CARRIED",
+    "ROOT",
     "PACKED",
     "carried_text",
     "unpack",
