@@ -32,7 +32,7 @@ def op(name: str) -> Operation[int, int]:
     "version", ["1.0", "1", "v1.0.0", "v1.0", "", "1.0.0.0", "01.0.0", "1.0.0\n", "^1.0.0", " 1.0.0"]
 )
 def test_a_version_in_parts_is_refused(version: str) -> None:
-    """Declared versions are full semantic ones."""
+    """OPS-04: declared versions are full semantic ones."""
     with pytest.raises(DefinitionError) as caught:
         Definition("double", version)
     assert caught.value.message == f"version {version!r} of double must be a full one, such as '1.0.0'"
@@ -112,7 +112,7 @@ def test_an_empty_registry_says_so() -> None:
 
 
 def test_the_same_version_twice_is_refused_unless_replaced() -> None:
-    """Another one of the same id and version is an error; with ``replace=True`` the later is retrieved."""
+    """OPS-63: another one of the same id and version is an error; with ``replace=True`` the later is retrieved."""
     first, second = op("double@1.0.0"), op("double@1.0.0")
     registry = Registry(first)
     with pytest.raises(DefinitionExists) as caught:
