@@ -1,5 +1,8 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Actions
+from flows._actions import Action, ActionService
+
 # Errors
 from flows._control import Decision
 
@@ -19,6 +22,7 @@ from flows._errors import (
     SeriesFailed,
     Stuck,
 )
+from flows._jobs import Job, NoData, ignore_error, with_error_handler
 
 # Running them
 from flows._module import Module, load_modules
@@ -32,6 +36,8 @@ from flows._template import Ref
 from flows._undone import Undone
 
 __all__ = [
+    "Action",
+    "ActionService",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
@@ -40,8 +46,10 @@ __all__ = [
     "ExecutionStopped",
     "HistoryLimit",
     "InvalidPlan",
+    "Job",
     "Kept",
     "Module",
+    "NoData",
     "OperationFailed",
     "Pending",
     "Plan",
@@ -57,9 +65,11 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "ignore_error",
     "load_modules",
     "no_undo",
     "saga",
     "start",
     "undo",
+    "with_error_handler",
 ]

@@ -34,7 +34,11 @@ def shape_problems(plan: Plan, refused: Collection[str] = ()) -> Iterator[str]:
         plan: with its implied edges.
         refused: steps that aren't in it because something else is wrong with them.
     """
-    if not refused and not any(isinstance(step, OperationStep) for step in plan.steps):
+    if (
+        not plan.policy.allow_empty
+        and not refused
+        and not any(isinstance(step, OperationStep) for step in plan.steps)
+    ):
         yield "steps: there is no operation; a saga needs one"
     counts = Counter(step.name for step in plan.steps)
     yield from (

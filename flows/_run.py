@@ -162,6 +162,8 @@ class Run:
             outcome=undoing.status if undoing else None,
             error=undoing.failure if undoing else None,
             skipped=undoing.skipped if undoing else None,
+            errors=undoing.verdict.errors if undoing else (),
+            metadata=undoing.verdict.metadata if undoing else None,
             timestamp=workflow.now(),
             finished=workflow.now(),
         )

@@ -15,7 +15,7 @@ from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
 from flows import _lookup as lookup
-from flows._errors import Stuck
+from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
@@ -115,7 +115,13 @@ class UndoServices:
         for taken in listed.values():
             if wants_undo(taken.settled, policy) and taken.step not in failed:
                 self._sort(taken, plans, steps, missing)
-        return Remains(policy=policy, after=_edges(plans, steps), steps=tuple(steps), missing=tuple(missing))
+        return Remains(
+            policy=policy,
+            after=_edges(plans, steps),
+            steps=tuple(steps),
+            missing=tuple(missing),
+            cause=_cause(gathered),
+        )
 
     def _sort(self, taken: Taken, plans: list[Plan], steps: list[Taken], missing: list[NotUndone]) -> None:
         """Put a step to those that can be undone here, or to those that can't; what has no undo is neither."""
@@ -156,6 +162,12 @@ def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
         for found in Untraced(run, plan).find() if plan else ():
             if found.step not in undone:
                 yield found
+
+
+def _cause(gathered: Gathered) -> Failure | None:
+    """Give why the run that is undone had failed, if it had."""
+    failure = gathered.runs[-1].failure
+    return original(Failure.of(failure)) if failure else None
 
 
 def _edges(plans: list[Plan], steps: Iterable[Taken]) -> dict[str, tuple[str, ...]] | None:

@@ -155,7 +155,7 @@ class Undoing(Operated):
         await scope.run.guard.check()
         more = bool(remains.more)
         try:
-            await unwind_scope(scope, may_continue=True)
+            await unwind_scope(scope, remains.cause, may_continue=True)
         except Full:
             more = True
         undone = (*work.undone_steps(), *(record.step for record in reversed(records) if record.undone))

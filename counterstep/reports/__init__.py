@@ -1,5 +1,8 @@
 """What happened: Temporal's history as reports, and views of them."""
 
+# Façades
+from counterstep.reports._deployment import Deployment, DeploymentError, deployment_of
+
 # Histories
 from counterstep.reports._events import RunHistory, StepHistory, fetch_events, read_run
 from counterstep.reports._history import fetch_report, report_of
@@ -18,6 +21,8 @@ from counterstep.reports._views import (
 )
 
 __all__ = [
+    "Deployment",
+    "DeploymentError",
     "ExecutionSeries",
     "MemoryReporter",
     "RecentReporter",
@@ -25,6 +30,7 @@ __all__ = [
     "Reporter",
     "RunHistory",
     "StepHistory",
+    "deployment_of",
     "execution_reports",
     "fetch_events",
     "fetch_report",

@@ -86,6 +86,9 @@ def _step(run: RunHistory, step: StepHistory, namespace: str) -> AnyReport:
         attempts=step.attempts,
         worker=step.worker,
         skipped=settled.skipped,
+        saved=settled.verdict.saved,
+        errors=settled.verdict.errors,
+        metadata=settled.verdict.metadata,
         result=settled.output,
     )
     return report if undo is None else replace(report, undo=_step(run, undo, namespace))

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid5
 
 from activities import Definition, Failure, NoOutput, Status
+from activities._json import Json
 from activities._wire import Identity
 
 In = TypeVar("In")
@@ -55,6 +56,9 @@ class Report(Generic[In, Out]):
         undo: the report of its undo.
         skipped: the reason, if it was skipped.
         answered_from: the run (workflow id, origin) that its output was taken from.
+        saved: what the handler saved last (seed actions: job data).
+        errors: that the handler noted, a line each, over all attempts.
+        metadata: that the handler noted, base64 by name (seed automa).
     """
 
     id: str
@@ -75,6 +79,9 @@ class Report(Generic[In, Out]):
     undo: Report[Any, Any] | None = None
     skipped: str | None = None
     answered_from: tuple[str, str] | None = None
+    saved: Json = None
+    errors: tuple[str, ...] = ()
+    metadata: Json = None
     is_flow: bool = False
     result: tuple[Out, ...] = field(default=(), repr=False)
 
