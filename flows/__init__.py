@@ -1,5 +1,8 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Linear workflows, with names of their own
+from flows import linear
+
 # Actions
 from flows._actions import Action, ActionService
 
@@ -66,6 +69,7 @@ __all__ = [
     "TASK_QUEUE",
     "Undone",
     "ignore_error",
+    "linear",
     "load_modules",
     "no_undo",
     "saga",

@@ -21,6 +21,7 @@ from flows._errors import original, refusal
 from flows._flow import Flow
 from flows._inline import flow_report
 from flows._interpreter import Interpreter
+from flows._linear_report import workflow_report
 from flows._operated import Operated
 from flows._packed import pack, unpack
 from flows._plan import Plan
@@ -104,6 +105,15 @@ class Dispatching(Operated):
         cause = original(report.error) if report.error else None
         made = deployment_of(report, view, workflow.info().workflow_id, cause)
         return (made.of_job(job) if job is not None else made).model_dump(mode="json")
+
+    @workflow.query(
+        name="workflow-report", description="A run of a linear workflow, as seed automa reports it"
+    )
+    def _workflow_report(self) -> Json:
+        if not hasattr(self, "_scope"):
+            return None
+        unwound = self._at.run.board.state.split(", ")[0] in ("rolled_back", "stuck", "cancelled")
+        return workflow_report(self._plan, flow_report(self._at, ""), unwound=unwound).to_json()
 
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()

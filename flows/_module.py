@@ -19,6 +19,7 @@ from temporalio.converter import DataConverter
 
 from activities import CounterstepError, DefinitionError, DefinitionExists, Operation, Registry, SecretSource
 from flows._actions import Action, ActionService
+from flows._linear import Workflow
 from flows._parts import parts_of
 from flows._plugin import Lifespan
 from flows._saga import Saga
@@ -122,7 +123,9 @@ def _offers(module: ModuleType) -> Iterator[Any]:
 
 
 def _stands_alone(value: Any, services: list[ActionService]) -> bool:
-    """Whether it is an action that is served under its own name, since no service of the module has it."""
+    """Whether it is served under its own name: a linear workflow, or an action that no service of the module has."""
+    if isinstance(value, Workflow):
+        return True
     return isinstance(value, Action) and bool(value.name) and not any(s.has(value) for s in services)
 
 

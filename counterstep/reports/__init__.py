@@ -19,6 +19,7 @@ from counterstep.reports._views import (
     sequence_report_json,
     tree_json,
 )
+from counterstep.reports._workflow_report import ReportStatus, StepAction, StepReport, WorkflowReport
 
 __all__ = [
     "Deployment",
@@ -27,9 +28,13 @@ __all__ = [
     "MemoryReporter",
     "RecentReporter",
     "Report",
+    "ReportStatus",
     "Reporter",
     "RunHistory",
+    "StepAction",
     "StepHistory",
+    "StepReport",
+    "WorkflowReport",
     "deployment_of",
     "execution_reports",
     "fetch_events",

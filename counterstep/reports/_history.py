@@ -150,7 +150,8 @@ def _nest(
         elif path + name not in nested:
             inside = [r for r in reports if r.step.startswith(f"{path}{name}/")]
             children = _nest(run, namespace, inside, flows, f"{path}{name}/")
-            nested[path + name] = _inline(run, namespace, path + name, flows[report.step][depth], children)
+            around = flows[report.step][depth:]
+            nested[path + name] = _inline(run, namespace, path + name, next(iter(around), name), children)
     return tuple(nested.values())
 
 
