@@ -131,7 +131,7 @@ class _Execution:
         raise await self._failed(ended, raw, None)
 
     async def _called(self, handler: Callable[..., Any], *args: Any, raw: bytes) -> RawValue | BaseException:
-        async with pulse(self.attempt):
+        with pulse(self.attempt):
             called = await call(self.host.executor, handler, self._context(), *args)
         if called.error is None:
             return await self._record(called.value, raw, None, undo=len(args) > 1)

@@ -14,6 +14,7 @@ from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
+    DeadlineExceeded,
     ExecutionStopped,
     HistoryLimit,
     InvalidPlan,
@@ -30,6 +31,7 @@ from flows._jobs import Job, NoData, ignore_error, with_error_handler
 # Running them
 from flows._module import Module, load_modules
 from flows._plan import Plan
+from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
@@ -45,12 +47,14 @@ __all__ = [
     "ApprovalTimedOut",
     "CounterstepPlugin",
     "Dag",
+    "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
     "HistoryLimit",
     "InvalidPlan",
     "Job",
     "Kept",
+    "LargePlan",
     "Module",
     "NoData",
     "OperationFailed",

@@ -26,7 +26,7 @@ from flows._errors import (
     original,
     unwinds,
 )
-from flows._full import Full
+from flows._full import Full, full
 from flows._holding import DEADLINE, Action, Hold
 from flows._run import Run
 from flows._scope import Scope
@@ -46,7 +46,7 @@ class Flow:
 
     def __init__(self, scope: Scope, output: Schema[Any], carry: Carry | None = None) -> None:
         """Take the run's own scope, the type of its result, and what goes on as new where the flow can."""
-        self._carry = carry
+        self._carry, self._refused = carry, 0
         self.scope = scope
         self.run = scope.run
         self.output = output
@@ -166,16 +166,20 @@ class Flow:
     async def _continue(self, cause: BaseException | None) -> Json:
         """Go on as new: forward, or with unwinding and its cause.
 
-        What is too large to be carried ends the run while its history has room for the undos.
+        What is too large to be carried makes the run unwind while its history has room for that; what is undone
+        needn't be carried, so that it may go on as new later.
         """
         assert self._carry is not None
         await self._check_reset()
         try:
             carried = self._carry(cause, self.run)
         except HistoryLimit as error:
-            self._carry = None
+            self._refused += 1
             return await self._fail(cause or error)
         workflow.continue_as_new(args=[carried])
+
+    def _full(self) -> bool:
+        return self._carry is not None and full(self._refused)
 
     async def unwind_on(self, error: BaseException | None) -> Json:
         """Go on with unwinding that began in an earlier run.
@@ -190,9 +194,7 @@ class Flow:
         self.scope.error = self._why(cause)
         self.run.board.move("unwinding")
         self.run.unwinding = True
-        task = asyncio.create_task(
-            unwind_scope(self.scope, self._why(cause), may_continue=self._carry is not None)
-        )
+        task = asyncio.create_task(unwind_scope(self.scope, self._why(cause), full=self._full))
         await wait_for([task])
         if isinstance(task.exception(), Full):
             return False
@@ -267,26 +269,34 @@ async def _cancelled_here() -> None:
         await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
 
 
-async def unwind_scope(scope: Scope, cause: Failure | None, *, may_continue: bool = False) -> None:
+async def unwind_scope(
+    scope: Scope, cause: Failure | None, *, full: Callable[[], bool] = lambda: False
+) -> None:
     """Undo what a scope did; what couldn't be undone is kept in mind by the run.
 
     Args:
         scope: whose records are undone.
         cause: why, for the undos that ask for it.
-        may_continue: whether the run may go on as new meanwhile.
+        full: whether the history is full.
+
+    Raises:
+        Full: where the history is, before everything was undone.
     """
     run = scope.run
+    scope.records = [*scope.earlier(), *scope.records]
+    scope.earlier = list
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
     for record in records:
         record.cause = cause if record.undo.cause else None
-        if record.wanted(scope.policy):
-            run.board.set(record.step, "to be undone")
+    run.board.set_all((r.step for r in records if r.wanted(scope.policy)), "to be undone")
     after = scope.came_after(records)
-    unwinding = Unwinding(run.gate, run, records, after, scope.policy, may_continue=may_continue)
+    unwinding = Unwinding(run.gate, run, records, after, scope.policy, full=full)
     try:
         run.not_undone += await unwinding.run()
     except Full:
         run.not_undone += unwinding.left
+        for record in records:
+            record.tried = record.undoing is not None and not record.undone
         raise
     scope.records = []
 

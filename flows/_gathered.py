@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from temporalio.client import Client
@@ -61,7 +62,8 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
                 f"{who}: run {other.run_id} of {run.workflow_id} is still open; let it end, or end it, first"
             )
     undoing = await lookup.undoing_runs(client, run.workflow_id, origin, by.previous, by.chain)
-    left = left_by(runs, await _earlier(client, runs, who), undoing, by.undone)
+    earlier = await _earlier(client, runs, who)
+    left = await asyncio.to_thread(left_by, runs, earlier, undoing, by.undone)
     return Gathered(tuple(runs), left)
 
 

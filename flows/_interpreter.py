@@ -12,53 +12,53 @@ from temporalio import workflow
 
 from activities import Definition, Failure, InvalidInput
 from activities._json import Json
-from flows._carry import Carried, restore, take_along
+from flows._carry import Carried, records_of, restore, take_along
 from flows._executing import Spec, bounded
 from flows._full import Full, full
-from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan import ApprovalStep, OperationStep, PlanStep, SubsagaStep, WaitStep
+from flows._recorded import Recorded
 from flows._run import Run
 from flows._scope import Scope
 from flows._step import wait_for
 from flows._template import fill
 
-TIMED = (WaitStep, ApprovalStep)
+TIMED = ("wait", "approval")
 """Steps that may go on in the next run."""
 
 
 class Interpreter:
     """Runs a plan's steps, as parallel as it allows, ready ones in plan order."""
 
-    def __init__(self, scope: Scope, plan: Plan, text: str, carried: Carried | None = None) -> None:
-        """Take the run's scope, the plan, its text as it was recorded, and what an earlier run carried here."""
-        self._text = text
-        self._scope, self._run, self._plan = scope, scope.run, plan
-        self._steps = {step.name: step for step in plan.steps}
-        self._places = {step.name: index for index, step in enumerate(plan.steps)}
-        self._continues = plan.policy.on_failure == "continue"
+    def __init__(self, scope: Scope, plan: Recorded, carried: Carried | None = None) -> None:
+        """Take the run's scope, the plan, and what an earlier run carried here."""
+        self._scope, self._run, self._plan, self._policy = scope, scope.run, plan, plan.head.policy
+        self._names = tuple(plan.after)
+        self._places = {name: index for index, name in enumerate(self._names)}
+        self._continues = self._policy.on_failure == "continue"
         self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
         self._began: dict[str, datetime] = {}
+        self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
         self._ended_well = dict.fromkeys(carried.ended if carried else ())
-        self._outputs: dict[str, Json] = {s.name: s.value for s in plan.steps if isinstance(s, ConstantStep)}
-        self._followers: dict[str, list[str]] = {name: [] for name in self._steps}
-        self._waiting = dict.fromkeys(self._steps, 0)
+        self._outputs: dict[str, Json] = plan.constants()
+        self._followers: dict[str, list[str]] = {name: [] for name in self._names}
+        self._waiting = dict.fromkeys(self._names, 0)
         self._link()
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
-        self._ready = [place for place in self._ready if plan.steps[place].name not in self._ended_well]
+        self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
         heapify(self._ready)
-        scope.graph = {step.name: step.after for step in plan.steps}
+        scope.graph = plan.after
         if carried is not None:
-            scope.records += restore(carried, plan, self._run)
+            restore(carried, self._run)
+            scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)
             self._outputs |= carried.outputs
-            self._outputs |= {
-                r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output
-            }
+            self._outputs |= {row["step"]: row["output"][0] for row in carried.records if "output" in row}
 
     def _link(self) -> None:
-        for step in self._plan.steps:
-            for before in step.after:
-                self._followers[before].append(step.name)
-                self._waiting[step.name] += before not in self._ended_well
+        for name, after in self._plan.after.items():
+            for before in after:
+                self._followers[before].append(name)
+                self._waiting[name] += before not in self._ended_well
 
     async def run(self) -> Json:
         """Run the plan.
@@ -81,15 +81,15 @@ class Interpreter:
             await wait_for(running)
             raise
         if self._failures:
-            raise self._failures[-1 if self._plan.policy.error == "last" else 0]
-        return self._output(self._plan.result) if self._plan.result else None
+            raise self._failures[-1 if self._policy.error == "last" else 0]
+        return self._output(self._plan.head.result) if self._plan.head.result else None
 
     async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
         """Wait until something ends; a failure may cancel the rest."""
         await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
         for task in [t for t in running if t.done()]:
             self._ended(running.pop(task), task)
-        if self._failures and self._plan.policy.settle == "cancel" and not self._continues:
+        if self._failures and self._policy.settle == "cancel" and not self._continues:
             for task in running:
                 task.cancel()
 
@@ -99,14 +99,15 @@ class Interpreter:
         Raises:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
-        kept = {record.step for record in self._scope.records}
-        carried = take_along(self._text, run, self._scope.records, cause)
+        records = self._scope.records
+        if run.unwinding:
+            return take_along(self._plan.text, run, records, cause).pack()
+        carried = take_along(self._plan.text, run, records, cause, self._earlier)
+        kept = {row["step"] for row in carried.records}
         outputs = {
-            k: v
-            for k, v in self._outputs.items()
-            if k not in kept and not isinstance(self._steps[k], ConstantStep)
+            k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
         }
-        steps = [self._steps[name] for name in self._began]
+        steps = [self._plan[name] for name in self._began]
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
@@ -144,7 +145,7 @@ class Interpreter:
             runs = self._start(running)
             if (
                 self._full
-                and all(isinstance(self._steps[name], TIMED) for name in running.values())
+                and all(self._plan.kind(name) in TIMED for name in running.values())
                 and self._more(running)
             ):
                 raise Full
@@ -166,8 +167,8 @@ class Interpreter:
 
     def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
         """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
-        while self._ready and len(running) < self._plan.policy.max_parallel and not self._stopped:
-            step = self._plan.steps[heappop(self._ready)]
+        while self._ready and len(running) < self._policy.max_parallel and not self._stopped:
+            step = self._plan[self._names[heappop(self._ready)]]
             work = self._work(step)
             if work is None:
                 self._done(step.name)
@@ -256,10 +257,13 @@ class Interpreter:
 
     def _output(self, name: str) -> Json:
         """Give a step's output; a subsaga's is that of the step it names."""
-        step = self._steps[name]
-        while isinstance(step, SubsagaStep) and step.result is not None:
-            step = self._steps[step.result]
-        return self._outputs.get(step.name)
+        while self._plan.kind(name) == "subsaga":
+            step = self._plan[name]
+            assert isinstance(step, SubsagaStep)
+            if step.result is None:
+                break
+            name = step.result
+        return self._outputs.get(name)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (task.exception() is None or self._continues):

@@ -12,7 +12,8 @@ from activities import Failure, Status
 from activities._settled import Settled
 from counterstep.reports import RunHistory, StepHistory
 from flows._calls import call_digest
-from flows._carry import Carried, CarriedStep
+from flows._carried_step import CarriedStep
+from flows._carry import Carried
 from flows._errors import Kept
 from flows._plan import OperationStep
 from flows._resume import UNDOING, Taken, TakenOver
@@ -62,7 +63,7 @@ def left_by(
         carried = Carried.unpack(run.input)
         for taken in (*_carried(run, carried), *_run(run)):
             steps[taken.step] = merged(steps.get(taken.step), taken)
-        undone |= dict.fromkeys(step.step for step in (carried.records if carried else ()) if step.undone)
+        undone |= dict.fromkeys(step.step for step in (carried.steps() if carried else ()) if step.undone)
     undone |= dict.fromkeys(step for run in (*runs, *undoing) for step in undone_in(run))
     undone |= dict.fromkeys(more)
     tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
@@ -124,7 +125,7 @@ def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
     if carried is None:
         return
     steps = {step.name: step for step in carried.planned().steps if isinstance(step, OperationStep)}
-    for kept in carried.records:
+    for kept in carried.steps():
         yield _kept(run, steps[kept.step], kept)
 
 
@@ -139,7 +140,7 @@ def _kept(run: RunHistory, step: OperationStep, kept: CarriedStep) -> Taken:
         key=header.key,
         status=kept.status,
         output=kept.output,
-        verdict=kept.verdict,
+        verdict=kept.verdict.to_json(),
         header=header.model_copy(update=whose),
         undo=step.undo,
         error=kept.failure,

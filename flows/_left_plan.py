@@ -51,7 +51,7 @@ class Untraced:
         self._traces = {step.step: step for step in run.forward()}
         carried = Carried.unpack(run.input)
         self._carried = carried or Carried(plan="", origin=run.origin, began=run.started)
-        self._outputs = {step.step: step.output for step in self._carried.records}
+        self._outputs = {step.step: step.output for step in self._carried.steps()}
         self._outputs |= {name: (output,) for name, output in self._carried.outputs.items()}
         self._outputs |= {name: trace.settled.output for name, trace in self._traces.items()}
 

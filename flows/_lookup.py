@@ -32,8 +32,16 @@ FAILED = frozenset(
 
 
 async def read_history(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:
-    """Read a run; what its open steps saved is known to the server alone."""
+    """Read a run; what its open steps saved is known to the server alone.
+
+    Raises:
+        InvalidInput: when this client has no codec for what is in it.
+    """
     run = read_run(workflow_id, await fetch_events(client, workflow_id, run_id))
+    if run.unreadable:
+        raise InvalidInput(
+            f"run {run.run_id} of {workflow_id}: its values are encoded; this worker needs the data_converter that wrote them"
+        )
     if run.status == "running" or not any(step.open for step in run.steps):
         return run
     marks = await _marks(client, workflow_id, run.run_id)

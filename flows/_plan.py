@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from activities import Retry
 from activities._json import Json
@@ -121,6 +121,8 @@ PlanStep = Annotated[
     Discriminator(_kind),
 ]
 """A step of a plan; one without a ``kind`` is an operation."""
+
+STEP: TypeAdapter[PlanStep] = TypeAdapter(PlanStep)
 
 
 class Plan(BaseModel):

@@ -62,6 +62,7 @@ class Scope:
         self.path = f"{inside[1]}/" if inside else ""
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.records: list[UndoRecord] = []
+        self.earlier: Callable[[], list[UndoRecord]] = list  # records that only unwinding needs
         self.graph: dict[str, tuple[str, ...]] | None = None
         self.children: list[Callable[[], AnyReport]] = []
         self.input: Any = None

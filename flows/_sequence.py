@@ -26,6 +26,7 @@ from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._policy import Policy
 from flows._run import Run
+from flows._sandbox import Later, another_runs
 from flows._scope import Options, Scope
 from flows._start_input import start_json
 
@@ -259,8 +260,16 @@ def _declare(cls: AnySequence, id: str, version: str) -> None:
     if not workflow.unsafe.in_sandbox():
         cls.input.check(f"{cls.definition}: input")
         cls.output.check(f"{cls.definition}: output")
-    cls.run = _entry(cls)  # type: ignore[method-assign]
     cls.__counterstep_input__ = lambda count: _no_input(cls, count)
+    if another_runs(str(cls.definition)):
+        cls.run = Later(lambda: _define(cls))  # type: ignore[assignment, method-assign]
+    else:
+        _define(cls)
+
+
+def _define(cls: AnySequence) -> None:
+    """Make the class a Temporal workflow."""
+    cls.run = _entry(cls)  # type: ignore[method-assign]
     workflow.defn(name=str(cls.definition))(cls)
 
 

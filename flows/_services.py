@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +10,13 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities import EmptyInput, InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
 from activities import Operation as Op
-from activities._failure import on_wire
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
 from flows._dispatcher import PLAN, RESOLVE, Resolved
-from flows._errors import InvalidPlan
 from flows._flow import CANCEL
 from flows._gathered import gather
+from flows._in_time import in_time
 from flows._interceptor import wrong_count
 from flows._left import flow_origin
 from flows._operated import CHECK
@@ -53,8 +51,8 @@ class Services:
             InvalidPlan: listing every mistake.
         """
         if workflow_type == PLAN:
-            plan = checked_plan(_one_input(workflow_type, inputs), self._registry)
-            return await asyncio.to_thread(Resolved.of, plan)
+            typed = _one_input(workflow_type, inputs)
+            return await in_time(lambda: Resolved.of(checked_plan(typed, self._registry)), PLAN)
         try:
             found = self._flows.retrieve(workflow_type)
         except OperationNotFound as error:
@@ -62,18 +60,12 @@ class Services:
         if not isinstance(found, Saga):
             return Resolved(flow=str(found.definition))
         none = not inputs and found.input.type is EmptyInput
-        params = found.input.load_value(
-            {} if none else _one_input(workflow_type, inputs), f"{found.definition}: input"
-        )
-        return await asyncio.to_thread(self._built, found, params)
+        data = {} if none else _one_input(workflow_type, inputs)
+        return await in_time(lambda: self._built(found, data), str(found.definition))
 
-    def _built(self, found: Saga[Any, Any], params: Any) -> Resolved:
-        """Build in a thread: a builder that takes its time holds up nobody else."""
-        try:
-            return Resolved.of(found.plan(params, self._registry))
-        except InvalidPlan as error:
-            refused = on_wire(error)  # its cause may be large
-        raise refused
+    def _built(self, found: Saga[Any, Any], data: Any) -> Resolved:
+        params = found.input.load_value(data, f"{found.definition}: input")
+        return Resolved.of(found.plan(params, self._registry))
 
     def _operation(self, name: str) -> str | None:
         try:

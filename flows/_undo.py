@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
@@ -16,7 +16,7 @@ from activities import Failure, Operation, Retry, Status
 from activities._json import Json
 from activities._settled import Settled, never_settled
 from activities._wire import StepHeader, Verdict
-from flows._full import Full, full
+from flows._full import Full
 from flows._holding import Action
 from flows._policy import Policy
 from flows._step import Call, Gate, settle
@@ -150,14 +150,13 @@ class Unwinding:
         after: Mapping[str, Iterable[str]],
         policy: Policy,
         *,
-        may_continue: bool = False,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take the records, and what each step came after, in the order in which steps began.
 
-        With ``may_continue`` it raises :class:`Full` where the history is full, once undos in flight have
-        settled.
+        Where the history is ``full``, it raises :class:`Full` once undos in flight have settled.
         """
-        self._may_continue = may_continue
+        self._is_full = full
         self._gate, self._watcher, self._policy = gate, watcher, policy
         self._records = {record.step: record for record in records}
         self._after = {step: [b for b in befores if b in after] for step, befores in after.items()}
@@ -179,16 +178,12 @@ class Unwinding:
                 self._pass(running.pop(task))
                 failed = task.result()
                 self.left += [failed] if failed else []
-        if self._ready and self._full and not self._stopped:
+        if self._ready and self._is_full() and not self._stopped:
             raise Full
         self.left += [
             NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None
         ]
         return self.left
-
-    @property
-    def _full(self) -> bool:
-        return self._may_continue and full()
 
     @property
     def _stopped(self) -> bool:
@@ -204,7 +199,11 @@ class Unwinding:
 
     def _start(self, running: dict[asyncio.Task[NotUndone | None], str]) -> bool:
         """Start what is ready, and say whether anything runs."""
-        while self._ready and len(running) < self._policy.max_parallel and not (self._stopped or self._full):
+        while (
+            self._ready
+            and len(running) < self._policy.max_parallel
+            and not (self._stopped or self._is_full())
+        ):
             _, step = heappop(self._ready)
             record = self._records.get(step)
             if record is not None and record.wanted(self._policy):

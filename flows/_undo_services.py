@@ -80,8 +80,8 @@ class UndoServices:
         gathered = await gather(client, run, UNDO, Undoer(work.previous, work.chain, mine))
         own = set(mine)
         already = tuple(step for step in gathered.left.undone if step not in own)
-        remains = self._remains(gathered, {step.step for step in work.failed})
-        return _fitting(remains.model_copy(update={"already": already}))
+        failed = {step.step for step in work.failed}
+        return await asyncio.to_thread(lambda: _fitting(self._remains(gathered, failed, already)))
 
     @activity.defn(name=AWAIT_UNDO)
     async def others(self, found: Found) -> Undone:
@@ -100,7 +100,7 @@ class UndoServices:
         by = owner.workflow_id if owner else None
         return undone.model_copy(update={"undone": (), "already_undone": before, "undone_by": by})
 
-    def _remains(self, gathered: Gathered, failed: set[str]) -> Remains:
+    def _remains(self, gathered: Gathered, failed: set[str], already: tuple[str, ...]) -> Remains:
         """Give all that is left, the steps newest last."""
         plans = plans_of(gathered.runs)
         policy = plans[-1].policy if plans else Policy()
@@ -112,25 +112,30 @@ class UndoServices:
             else:
                 listed[found.step] = merged(listed.get(found.step), found)
         steps: list[Taken] = []
+        planned = {
+            (step.name, step.operation): step
+            for plan in plans
+            for step in plan.steps
+            if isinstance(step, OperationStep)
+        }
         for taken in listed.values():
             if wants_undo(taken.settled, policy) and taken.step not in failed:
-                self._sort(taken, plans, steps, missing)
+                self._sort(taken, planned.get((taken.step, taken.definition)), steps, missing)
         return Remains(
             policy=policy,
             after=_edges(plans, steps),
             steps=tuple(steps),
             missing=tuple(missing),
+            already=already,
             cause=_cause(gathered),
         )
 
-    def _sort(self, taken: Taken, plans: list[Plan], steps: list[Taken], missing: list[NotUndone]) -> None:
+    def _sort(
+        self, taken: Taken, planned: OperationStep | None, steps: list[Taken], missing: list[NotUndone]
+    ) -> None:
         """Put a step to those that can be undone here, or to those that can't; what has no undo is neither."""
-        spec, known = taken.undo, False
-        for step in (s for plan in plans for s in plan.steps if s.name == taken.step):
-            if isinstance(step, OperationStep) and step.operation == taken.definition:
-                spec, known = step.undo, True
         try:
-            spec = self._registered(taken, spec, known)
+            spec = self._registered(taken, planned.undo if planned else taken.undo, planned is not None)
         except OperationNotFound as error:
             missing.append(NotUndone(taken.step, taken.definition, error.message))
             return

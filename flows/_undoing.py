@@ -27,7 +27,7 @@ from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import Report, report_id
 from flows._errors import Stuck
 from flows._flow import stuck_text, unwind_scope
-from flows._full import Full
+from flows._full import Full, full
 from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._packed import pack
@@ -155,7 +155,7 @@ class Undoing(Operated):
         await scope.run.guard.check()
         more = bool(remains.more)
         try:
-            await unwind_scope(scope, remains.cause, may_continue=True)
+            await unwind_scope(scope, remains.cause, full=full)
         except Full:
             more = True
         undone = (*work.undone_steps(), *(record.step for record in reversed(records) if record.undone))

@@ -1,54 +1,39 @@
-"""The report of a linear workflow, with the keys and words of seed automa."""
+"""The report of a line of steps, as seed automa has it: ``WorkflowReport``, with its keys and words."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Base64Bytes, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
-from activities import Failure
+from activities import Failure, Status
 from activities._json import Json
+from counterstep.reports._report import Kind, Report
+from counterstep.reports._shape import leaves
 
-_MODEL = ConfigDict(frozen=True, extra="forbid")
-_NAMES = {
-    "stepID": "step_id",
-    "workflowID": "workflow_id",
-    "startTime": "start_time",
-    "endTime": "end_time",
-    "stepSequence": "step_sequence",
-    "stepReports": "step_reports",
-}
-"""The seed's names in JSON, and those in YAML."""
+AnyReport = Report[Any, Any]
 
 
-def _ours(data: Any) -> Any:
-    """Read either."""
-    return {_NAMES.get(key, key): value for key, value in data.items()} if isinstance(data, dict) else data
+def _seed_name(name: str) -> str:
+    """Give the seed's JSON key: Go writes ``ID``."""
+    return to_camel(name).replace("Id", "ID")
 
 
-def _bytes(value: Any) -> Any:
-    return b64decode(value, validate=True) if isinstance(value, str) else value
-
-
-Bytes = Annotated[
-    bytes, BeforeValidator(_bytes), PlainSerializer(lambda v: b64encode(v).decode(), when_used="json")
-]
-"""Bytes, in base64 in JSON."""
+_MODEL = ConfigDict(frozen=True, extra="forbid", alias_generator=_seed_name, populate_by_name=True)
 
 
 class StepAction(StrEnum):
-    """What a step report is of (seed automa: ``StepActionType``)."""
+    """What was done (seed automa: ``StepActionType``)."""
 
     RUN = "run"
     ROLLBACK = "rollback"
 
 
-class ReportStatus(StrEnum):
-    """How a workflow, a run of a step or its rollback ended (seed automa: ``Status``)."""
+class StepStatus(StrEnum):
+    """How it ended (seed automa: ``Status``)."""
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
@@ -56,59 +41,128 @@ class ReportStatus(StrEnum):
     UNDEFINED = "UNDEFINED"
 
 
+_STATUS = {
+    Status.DONE: StepStatus.SUCCESS,
+    Status.FAILED: StepStatus.FAILED,
+    Status.UNKNOWN: StepStatus.FAILED,
+    Status.SKIPPED: StepStatus.SKIPPED,
+    None: StepStatus.UNDEFINED,
+}
+
+
+_UNWOUND = ("rolled_back", "stuck", "cancelled")
+"""States in which unwinding came to its end."""
+
+
 class StepReport(BaseModel):
-    """What happened to a step, forward or backward (seed automa: ``StepReport``).
+    """A step's run, or its rollback (seed automa: ``StepReport``).
 
     Attributes:
-        step_id: the name under which the workflow lists it, with the path of the workflows that it is in.
-        action: which of both.
+        step_id: the step's name.
+        action: which of the two.
         start_time: aware.
-        end_time: aware.
+        end_time: aware; ``None`` while it goes on.
         status: how it ended.
         reason: why it failed.
-        metadata: what it put into ``ctx.metadata``.
+        metadata: named bytes; base64 in JSON and YAML.
     """
 
     model_config = _MODEL
 
-    step_id: str = Field(serialization_alias="stepID")
+    step_id: str
     action: StepAction
-    start_time: datetime = Field(serialization_alias="startTime")
-    end_time: datetime = Field(serialization_alias="endTime")
-    status: ReportStatus
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    status: StepStatus
     reason: Failure | None = None
-    metadata: dict[str, Bytes] = {}
-
-    _read = model_validator(mode="before")(_ours)
+    metadata: dict[str, Base64Bytes] = {}
 
 
 class WorkflowReport(BaseModel):
-    """What happened in a run of a linear workflow (seed automa: ``WorkflowReport``).
+    """A run of a line of steps (seed automa: ``WorkflowReport``).
 
     Attributes:
-        workflow_id: of the workflow, as it was built.
+        workflow_id: of the run.
         start_time: aware.
-        end_time: aware; ``None`` while it runs.
-        status: ``UNDEFINED`` while it runs, and of a workflow without steps.
-        step_sequence: names of all its steps.
-        step_reports: of what happened, in time order: runs, then rollbacks.
+        end_time: aware; ``None`` while it goes on.
+        status: how it ended; ``UNDEFINED`` while it goes on, and of a flow without steps.
+        step_sequence: names of all steps, in order, also of those that never ran.
+        step_reports: of what happened, in time order.
     """
 
     model_config = _MODEL
 
-    workflow_id: str = Field(serialization_alias="workflowID")
-    start_time: datetime = Field(serialization_alias="startTime")
-    end_time: datetime | None = Field(default=None, serialization_alias="endTime")
-    status: ReportStatus
-    step_sequence: tuple[str, ...] = Field(serialization_alias="stepSequence")
-    step_reports: tuple[StepReport, ...] = Field(serialization_alias="stepReports")
-
-    _read = model_validator(mode="before")(_ours)
+    workflow_id: str
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    status: StepStatus
+    step_sequence: tuple[str, ...] = ()
+    step_reports: tuple[StepReport, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """Give it with the seed's JSON keys: ``workflowID``, ``stepSequence``, …. Metadata is base64."""
+        """Give it with the seed's JSON keys (``workflowID``, ``stepReports``, …)."""
         return self.model_dump(mode="json", by_alias=True)
 
     def to_yaml(self) -> str:
-        """Write it with the seed's YAML keys: ``workflow_id``, ``step_sequence``, …. Metadata is base64."""
+        """Give it with the seed's YAML keys (``workflow_id``, ``step_reports``, …)."""
+        import yaml  # where reports are made in a workflow, nobody needs it
+
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def workflow_report(flow: AnyReport) -> WorkflowReport:
+    """Make the seed's report of any flow: once it unwound, every step that has a run has a rollback too."""
+    runs = [step for step in leaves(flow) if step.kind in (Kind.OPERATION, Kind.CHILD)]
+    rows = [_row(step, StepAction.RUN) for step in runs]
+    rows += _rollbacks(flow, runs)
+    planned = [step.name for step in flow.plan if step.kind in ("operation", "flow")]
+    names = planned or [step.step for step in runs]
+    ended = flow.outcome is not None and bool(names)
+    return WorkflowReport(
+        workflow_id=flow.run.workflow_id if flow.run else flow.step,
+        start_time=flow.started,
+        end_time=flow.finished,
+        status=_STATUS[flow.outcome] if ended else StepStatus.UNDEFINED,
+        step_sequence=tuple(names),
+        step_reports=tuple(rows),
+    )
+
+
+def _rollbacks(flow: AnyReport, runs: list[AnyReport]) -> list[StepReport]:
+    """Give the rollbacks in time order; what has nothing to undo is skipped in its place, once unwinding came to it."""
+    last = max((step.finished for step in runs if step.finished), default=flow.started)
+    rows: list[tuple[Any, StepReport]] = []
+    passed: list[tuple[Any, StepReport]] = []
+    for step in reversed(runs):
+        if step.undo is not None:
+            rows += [*passed, (step.undo.scheduled or last, _row(step.undo, StepAction.ROLLBACK))]
+            passed, last = [], step.undo.finished or last
+        elif not _untried(flow, step):
+            passed.append((last, _skipped(step, last)))
+    rows += passed if flow.run and flow.run.state in _UNWOUND else []
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+
+
+def _skipped(step: AnyReport, at: datetime | None) -> StepReport:
+    return StepReport(
+        step_id=step.step, action=StepAction.ROLLBACK, start_time=at, end_time=at, status=StepStatus.SKIPPED
+    )
+
+
+def _untried(flow: AnyReport, step: AnyReport) -> bool:
+    """Whether its undo was still to come, or never tried since another one failed."""
+    undoable = next((planned.undoable for planned in flow.plan if planned.name == step.step), True)
+    took_effect = step.outcome in (Status.DONE, Status.UNKNOWN)
+    return undoable and took_effect and (flow.run.state if flow.run else "") in ("stuck", "unwinding")
+
+
+def _row(report: AnyReport, action: StepAction) -> StepReport:
+    return StepReport(
+        step_id=report.step,
+        action=action,
+        start_time=report.scheduled or report.started,
+        end_time=report.finished,
+        status=_STATUS[report.outcome],
+        reason=report.error,
+        metadata=report.metadata or {},
+    )

@@ -29,7 +29,7 @@ async def test_steps_run_in_list_order(runs: Any, world: World, cache: int) -> N
         report = await start()
     assert rows(report, "run") == [("stop", S), ("fetch", S), ("notify", K)]
     assert rows(report, "rollback") == []
-    assert (report.workflow_id, report.status.value) == ("line", S)
+    assert (report.workflow_id, report.status.value) == (start.last.id, S)
     assert report.step_sequence == ("stop", "fetch", "notify")
     assert world.calls == ["stop", "fetch", "notify"]
 
@@ -264,7 +264,7 @@ def test_unknown_words_are_refused(field: str, value: str) -> None:
     whole = {"workflowID": "w", "startTime": now, "status": S, "stepSequence": ["a"], "stepReports": [row]}
     with pytest.raises(ValidationError) as refused:
         WorkflowReport.model_validate(whole)
-    assert [error["loc"] for error in refused.value.errors()] == [("step_reports", 0, field)]
+    assert [error["loc"] for error in refused.value.errors()] == [("stepReports", 0, field)]
     with pytest.raises(ValidationError, match="on_failure"):
         Policy.automa(on_failure="rollback")
 
@@ -312,7 +312,7 @@ async def test_a_crash_after_the_end(runs: Any, world: World) -> None:
 
 
 async def test_the_report_while_it_runs(runs: Any, world: World) -> None:
-    """The query `workflow-report` tells of what has ended: while b runs, a's row alone, and UNDEFINED."""
+    """The query `workflow-report` while b runs: a SUCCESS, b and the workflow UNDEFINED."""
     world.switch("hold-b")
     async with runs(line("ab")) as start:
         handle = await start.start()
@@ -321,7 +321,7 @@ async def test_the_report_while_it_runs(runs: Any, world: World) -> None:
         world.switch("go-b")
         await asyncio.wait_for(handle.result(), 30)
     assert (live["status"], live["endTime"]) == ("UNDEFINED", None)
-    assert [(row["stepID"], row["status"]) for row in live["stepReports"]] == [("a", S)]
+    assert [(row["stepID"], row["status"]) for row in live["stepReports"]] == [("a", S), ("b", "UNDEFINED")]
 
 
 def parent(*steps: Any, **options: Any) -> Workflow:
