@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from activities._context import Context
-from activities._definition import Definition
+from activities._definition import Definition, declared
 from activities._errors import DefinitionError
 from activities._failure import Failure
 from activities._retry import ONCE, Retry
@@ -34,11 +34,13 @@ class Undo:
         handler: called with context, input and :class:`Outcome`; its type hints aren't read.
         retry: how it is retried.
         timeout: of one attempt, start to close.
+        cause: whether it is told why the flow unwinds.
     """
 
     handler: Callable[..., Any]
     retry: Retry
     timeout: timedelta
+    cause: bool = False
 
 
 class EmptyInput(BaseModel):
@@ -120,7 +122,9 @@ class Operation(Generic[In, Out]):
     @overload
     def undo(self, handler: F, /) -> F: ...
     @overload
-    def undo(self, /, *, retry: Retry = ..., timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def undo(
+        self, /, *, retry: Retry = ..., timeout: timedelta | None = None, cause: bool = False
+    ) -> Callable[[F], F]: ...
     def undo(
         self,
         handler: Callable[..., Any] | None = None,
@@ -128,6 +132,7 @@ class Operation(Generic[In, Out]):
         *,
         retry: Retry | None = None,
         timeout: timedelta | None = None,
+        cause: bool = False,
     ) -> Any:
         """Declare the undo: ``handler(ctx, input, outcome)``, which must bear never having been needed.
 
@@ -135,6 +140,7 @@ class Operation(Generic[In, Out]):
             handler: the decorated function.
             retry: ``Retry()`` unless given.
             timeout: of one attempt; the operation's own unless given.
+            cause: whether ``outcome.cause`` tells why the flow unwinds.
 
         Raises:
             DefinitionError: when there is one already, or its shape is wrong.
@@ -144,7 +150,7 @@ class Operation(Generic[In, Out]):
             if self.undo_handler is not None:
                 raise DefinitionError(f"{self.definition} has an undo already")
             _arity(function, 3, f"the undo of {self.definition}", "(ctx, input, outcome)")
-            self.undo_handler = Undo(function, retry or Retry(), timeout or self.timeout)
+            self.undo_handler = Undo(function, retry or Retry(), timeout or self.timeout, cause)
             return function
 
         return declare if handler is None else declare(handler)
@@ -231,7 +237,7 @@ def operation(
         text = description if description is not None else (inspect.getdoc(handler) or "").split("\n")[0]
         return Operation(
             handler,
-            Definition(id, version, text),
+            declared(id, version, text),
             timeout=timeout,
             retry=retry,
             placement=placement,

@@ -193,8 +193,8 @@ class _Execution:
 
     def _outcome(self, told: Any, what: str) -> Outcome[Any]:
         output = self.operation.output.load_value(told["output"], what) if "output" in told else None
-        error = Failure.model_validate(told["error"]) if told.get("error") else None
-        return Outcome(told["status"], output, error, told.get("saved"))
+        error, cause = (Failure.model_validate(told[k]) if told.get(k) else None for k in ("error", "cause"))
+        return Outcome(told["status"], output, error, told.get("saved"), cause)
 
     @property
     def _who(self) -> str:

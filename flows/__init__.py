@@ -1,5 +1,11 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Linear workflows, with names of their own
+from flows import linear
+
+# Actions
+from flows._actions import Action, ActionService
+
 # Errors
 from flows._control import Decision
 
@@ -20,6 +26,7 @@ from flows._errors import (
     SeriesFailed,
     Stuck,
 )
+from flows._jobs import Job, NoData, ignore_error, with_error_handler
 
 # Running them
 from flows._module import Module, load_modules
@@ -34,6 +41,8 @@ from flows._template import Ref
 from flows._undone import Undone
 
 __all__ = [
+    "Action",
+    "ActionService",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
@@ -43,9 +52,11 @@ __all__ = [
     "ExecutionStopped",
     "HistoryLimit",
     "InvalidPlan",
+    "Job",
     "Kept",
     "LargePlan",
     "Module",
+    "NoData",
     "OperationFailed",
     "Pending",
     "Plan",
@@ -61,9 +72,12 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "ignore_error",
+    "linear",
     "load_modules",
     "no_undo",
     "saga",
     "start",
     "undo",
+    "with_error_handler",
 ]

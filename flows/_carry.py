@@ -35,7 +35,9 @@ class Carried(BaseModel):
         plan: the recorded plan, as JSON.
         origin: the run id in which the flow itself began.
         began: when it began.
-        ended: names of the steps that have ended well.
+        ended: names of the steps that what comes after them needn't wait for: those that have ended well, or, where
+            the policy continues on failure, ended.
+        failures: that the flow went on after.
         outputs: of those that no record holds.
         waits: seconds that are left of timers, by step.
         approvals: seconds that are left of approvals, by step; ``None`` without a timeout.
@@ -59,6 +61,7 @@ class Carried(BaseModel):
     origin: str
     began: datetime
     ended: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     outputs: dict[str, Json] = {}
     waits: dict[str, float] = {}
     approvals: dict[str, float | None] = {}

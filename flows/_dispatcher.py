@@ -15,11 +15,14 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
+from counterstep.reports import deployment_of
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
-from flows._errors import refusal
+from flows._errors import original, refusal
 from flows._flow import Flow
+from flows._inline import flow_report
 from flows._interpreter import Interpreter
+from flows._linear_report import live_workflow_report
 from flows._operated import Operated
 from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
@@ -92,6 +95,25 @@ class Dispatching(Operated):
     @workflow.query(name="plan", description="The recorded plan: what --type saga takes as its input")
     def _recorded(self) -> Json:
         return self._plan.to_json() if hasattr(self, "_plan") else None
+
+    @workflow.query(
+        name="deployment", description="A run of an action: its jobs, errors and data; of one job"
+    )
+    def _deployment(self, job: str | None = None) -> Json:
+        if not hasattr(self, "_scope"):
+            return None
+        view, report = self._at.run.board.view(), flow_report(self._at, "")
+        cause = original(report.error) if report.error else None
+        made = deployment_of(report, view, workflow.info().workflow_id, cause)
+        return (made.of_job(job) if job is not None else made).model_dump(mode="json")
+
+    @workflow.query(
+        name="workflow-report", description="A run of a linear workflow, as seed automa reports it"
+    )
+    def _workflow_report(self) -> Json:
+        if not hasattr(self, "_scope"):
+            return None
+        return live_workflow_report(self._at, self._plan.to_json()).to_json()
 
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()

@@ -186,6 +186,9 @@ class Executing:
             result=result,
             error=settled.failure,
             skipped=settled.skipped,
+            saved=settled.verdict.saved,
+            errors=settled.verdict.errors,
+            metadata=settled.verdict.metadata,
             timestamp=workflow.now(),
             finished=workflow.now(),
         )

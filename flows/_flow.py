@@ -25,6 +25,7 @@ from flows._errors import (
     RolledBack,
     Stuck,
     first_of,
+    original,
     unwinds,
 )
 from flows._full import Full, full
@@ -126,7 +127,7 @@ class Flow:
             raise error  # a bug: Temporal retries the task until fixed code arrives
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
         unwinding = not self.run.pivoted and (self.run.control.ending or not self._keeps)
-        if unwinding and not await self._unwind():
+        if unwinding and not await self._unwind(cause):
             return await self._continue(cause)
         await self._check_reset()
         end = self._end(
@@ -151,7 +152,7 @@ class Flow:
         policy = self.scope.policy
         return (
             self.run.keeping
-            or policy.on_failure == "keep"
+            or policy.on_failure in ("keep", "continue")
             or (policy.on_failure == "hold" and policy.then == "keep")
         )
 
@@ -197,16 +198,23 @@ class Flow:
         """
         return await self._fail(error or asyncio.CancelledError())
 
-    async def _unwind(self) -> bool:
+    async def _unwind(self, cause: BaseException | None) -> bool:
         """Undo in a task of its own, which no cancel reaches; say whether it came to its end."""
+        self.scope.error = self._why(cause)
         self.run.board.move("unwinding")
         self.run.unwinding = True
-        task = asyncio.create_task(unwind_scope(self.scope, full=self._full))
+        task = asyncio.create_task(unwind_scope(self.scope, self._why(cause), full=self._full))
         await wait_for([task])
         if isinstance(task.exception(), Full):
             return False
         task.result()
         return True
+
+    def _why(self, cause: BaseException | None) -> Failure:
+        """Give what undos are told of the cause."""
+        if cause is not None:
+            return original(Failure.of(cause))
+        return Failure(type="CancelledError", message=f"{self.run.definition} was cancelled")
 
     def _end(self, cause: BaseException | None, *, cancelled: bool, unwound: bool) -> BaseException:
         """Say how the run ends; what was asked while it unwound changes nothing."""
@@ -214,7 +222,7 @@ class Flow:
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
             text = stuck_text(f"{who} is stuck: {reason}", self.run.not_undone)
-            return self._leave("stuck", text, Stuck(text), cause)
+            return self._leave("stuck", text, Stuck(text), self._last() or cause)
         if cancelled:
             what = (
                 "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"
@@ -227,6 +235,12 @@ class Flow:
         kept = f"{who} failed, and what it did is kept: {_plain(reason)}"
         text = f"{kept}; open steps: {self._open()}" if self.run.pivoted else kept
         return self._leave("kept", reason, Kept(text), cause)
+
+    def _last(self) -> BaseException | None:
+        """Give the failure of the last undo that failed, where the policy wants that one told."""
+        if self.scope.policy.error == "first":
+            return None
+        return next((l.failure.as_error() for l in reversed(self.run.not_undone) if l.failure), None)
 
     def _open(self) -> str:
         """Name the steps that have not ended well."""
@@ -264,8 +278,15 @@ async def _cancelled_here() -> None:
         await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
 
 
-async def unwind_scope(scope: Scope, *, full: Callable[[], bool] = lambda: False) -> None:
+async def unwind_scope(
+    scope: Scope, cause: Failure | None, *, full: Callable[[], bool] = lambda: False
+) -> None:
     """Undo what a scope did; what couldn't be undone is kept in mind by the run.
+
+    Args:
+        scope: whose records are undone.
+        cause: why, for the undos that ask for it.
+        full: whether the history is full.
 
     Raises:
         Full: where the history is, before everything was undone.
@@ -274,6 +295,8 @@ async def unwind_scope(scope: Scope, *, full: Callable[[], bool] = lambda: False
     scope.records = [*scope.earlier(), *scope.records]
     scope.earlier = list
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
+    for record in records:
+        record.cause = cause if record.undo.cause else None
     run.board.set_all((r.step for r in records if r.wanted(scope.policy)), "to be undone")
     after = scope.came_after(records)
     unwinding = Unwinding(run.gate, run, records, after, scope.policy, full=full)

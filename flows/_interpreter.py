@@ -10,7 +10,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities import Definition, InvalidInput
+from activities import Definition, Failure, InvalidInput
 from activities._json import Json
 from flows._carry import Carried, records_of, restore, take_along
 from flows._child import ChildSpec
@@ -35,7 +35,8 @@ class Interpreter:
         self._scope, self._run, self._plan, self._policy = scope, scope.run, plan, plan.head.policy
         self._names = tuple(plan.after)
         self._places = {name: index for index, name in enumerate(self._names)}
-        self._failures: list[BaseException] = []
+        self._continues = self._policy.on_failure == "continue"
+        self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
         self._began: dict[str, datetime] = {}
         self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
@@ -67,7 +68,8 @@ class Interpreter:
             The output of the step that the plan names as its result; ``None`` if it names none.
 
         Raises:
-            OperationFailed: the first failure in history order, once the steps in flight have settled.
+            OperationFailed: the first failure in history order (or the last one, where the policy says so), once the
+                steps in flight have settled.
             Full: when the history is, and nothing but timers is in flight; :meth:`carry` gives what goes along.
         """
         running: dict[asyncio.Task[None], str] = {}
@@ -80,7 +82,7 @@ class Interpreter:
             await wait_for(running)
             raise
         if self._failures:
-            raise self._failures[0]
+            raise self._failures[-1 if self._policy.error == "last" else 0]
         return self._output(self._plan.head.result) if self._plan.head.result else None
 
     async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
@@ -88,7 +90,7 @@ class Interpreter:
         await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
         for task in [t for t in running if t.done()]:
             self._ended(running.pop(task), task)
-        if self._failures and self._policy.settle == "cancel":
+        if self._failures and self._policy.settle == "cancel" and not self._continues:
             for task in running:
                 task.cancel()
 
@@ -116,6 +118,7 @@ class Interpreter:
                 "ended": tuple(self._ended_well),
                 "after": spliced,
                 "outputs": outputs,
+                "failures": tuple(map(Failure.of, self._failures)),
                 "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
                 "approvals": {
                     s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)
@@ -152,7 +155,7 @@ class Interpreter:
                 and self._more(running)
             ):
                 raise Full
-            if runs or not (self._ready and self._run.control.holds and not self._failures):
+            if runs or not (self._ready and self._run.control.holds and not self._failed):
                 return runs
             await workflow.wait_condition(lambda: not self._run.control.holds)
 
@@ -161,7 +164,12 @@ class Interpreter:
 
     @property
     def _full(self) -> bool:
-        return full() and not self._failures and not self._run.control.holds
+        return full() and not self._failed and not self._run.control.holds
+
+    @property
+    def _failed(self) -> bool:
+        """Whether something failed, and nothing goes on after it."""
+        return bool(self._failures) and not self._continues
 
     def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
         """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
@@ -177,7 +185,7 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failures or self._run.control.holds or full())
+        return bool(self._failed or self._run.control.holds or full())
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Note failures in the order in which history tells of them."""
@@ -278,7 +286,7 @@ class Interpreter:
         return self._outputs.get(name)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is None:
+        if not task.cancelled() and (task.exception() is None or self._continues):
             self._done(name)
 
     def _done(self, name: str) -> None:

@@ -47,6 +47,7 @@ class Untraced:
         """Take a run and its plan."""
         self._run = run
         self._steps: dict[str, PlanStep] = {step.name: step for step in plan.steps}
+        self._continues = plan.policy.on_failure == "continue"
         self._traces = {step.step: step for step in run.forward()}
         carried = Carried.unpack(run.input)
         self._carried = carried or Carried(plan="", origin=run.origin, began=run.started)
@@ -92,7 +93,8 @@ class Untraced:
     def _may_have_ended(self, step: PlanStep) -> bool:
         if isinstance(step, OperationStep):
             trace = self._traces.get(step.name)
-            return trace is not None and (_ended_well(trace) or step.name in self._run.skips)
+            goes_on = self._continues and trace is not None and not trace.open
+            return trace is not None and (_ended_well(trace) or step.name in self._run.skips or goes_on)
         return not isinstance(step, WaitStep) or step.name in self._run.timers
 
     def _unknown(self, step: PlanStep) -> Taken | NotUndone:

@@ -75,10 +75,24 @@ def complete(
     whole = bare.model_copy(update={"steps": steps})
     found += [*_header(plan), *shape_problems(whole, refused), *pivot_problems(whole)]
     by_name = {step.name: step for step in steps}
+    found += _uncertain(whole, by_name)
     found += [line for step in steps for line in _step_problems(step, by_name, declared)]
     if found:
         raise refusal(f"{plan.id}@{plan.version}", found)
     return whole
+
+
+def _uncertain(plan: Plan, steps: Mapping[str, PlanStep]) -> Iterator[str]:
+    """Find steps that get what another one may not have given."""
+    if plan.policy.on_failure != "continue":
+        return
+    for step in plan.steps:
+        for ref in refs(step.input) if isinstance(step, OperationStep) else ():
+            if not isinstance(steps.get(ref.step), ConstantStep):
+                yield (
+                    f"{step.name}: input: refers to {ref.step}, which may have failed; "
+                    'with on_failure="continue" no step gets the output of another'
+                )
 
 
 def _header(plan: Plan) -> Iterator[str]:

@@ -34,7 +34,8 @@ def shape_problems(plan: Plan, refused: Collection[str] = ()) -> Iterator[str]:
         plan: with its implied edges.
         refused: steps that aren't in it because something else is wrong with them.
     """
-    if not refused and not any(isinstance(step, (OperationStep, FlowStep)) for step in plan.steps):
+    runs = any(isinstance(step, (OperationStep, FlowStep)) for step in plan.steps)
+    if not (runs or refused or plan.policy.allow_empty):
         yield "steps: there is no operation; a saga needs one"
     counts = Counter(step.name for step in plan.steps)
     yield from (

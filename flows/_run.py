@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -56,6 +57,7 @@ class Run:
         self.pivoted = False
         self.keeping = False
         self.unwinding = False
+        self._undoing: dict[str, datetime] = {}
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
         self._undoable = 0
@@ -151,6 +153,7 @@ class Run:
     def undo_began(self, record: UndoRecord) -> None:
         """Show that a step is being undone; it answers no call any more."""
         self.calls.forget(report_id(self.identity(record.step, record.header)))
+        self._undoing[record.step] = workflow.now()
         self.board.set(record.step, "undoing")
 
     def undo_ended(self, record: UndoRecord) -> None:
@@ -166,7 +169,10 @@ class Run:
             outcome=undoing.status if undoing else None,
             error=undoing.failure if undoing else None,
             skipped=undoing.skipped if undoing else None,
+            errors=undoing.verdict.errors if undoing else (),
+            metadata=undoing.verdict.metadata if undoing else None,
             timestamp=workflow.now(),
+            scheduled=self._undoing.get(record.step),
             finished=workflow.now(),
         )
 

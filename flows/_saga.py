@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, 
 from temporalio import workflow
 
 from activities import Definition, DefinitionError, Registry
+from activities._definition import declared
 from activities._failure import message_of
 from activities._schema import Schema
 from flows._dag import Builder, Dag, Step
@@ -142,7 +143,7 @@ def saga(*, id: str, version: str, description: str | None = None, policy: Polic
 
     def definition(builder: Callable[..., Any]) -> Definition:
         text = description if description is not None else (inspect.getdoc(builder) or "").split("\n")[0]
-        return Definition(id, version, text)
+        return declared(id, version, text)
 
     return _Declare(definition, policy or Policy())
 

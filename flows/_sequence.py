@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Operation, Retry
+from activities._definition import declared
 from activities._json import Json
 from activities._schema import Schema
 from activities._wire import json_payload
@@ -271,10 +272,14 @@ def _misfit(definition: Any, child: bool) -> str:
 
 
 def _declare(cls: AnySequence, id: str, version: str) -> None:
-    cls.definition = Definition(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
+    cls.definition = declared(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
     cls.input, cls.output = (Schema(type_) for type_ in _types(cls))
     if not inspect.iscoroutinefunction(getattr(cls, "_body", None)):
         raise DefinitionError(f"{cls.definition}: write async def run(self, input)")
+    if cls.policy.on_failure == "continue":
+        raise DefinitionError(
+            f'{cls.definition}: on_failure="continue" is for plans; a body says itself what it goes on after'
+        )
     for name in ("_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at"):
         if name in cls.__dict__:
             raise DefinitionError(f"{cls.definition}: {name} is ours; choose another name")

@@ -32,6 +32,7 @@ class UndoSpec(BaseModel):
     timeout: timedelta
     local: bool = False
     task_queue: str | None = None
+    cause: bool = False
 
     @classmethod
     def of(cls, operation: Operation[Any, Any]) -> UndoSpec | None:
@@ -45,6 +46,7 @@ class UndoSpec(BaseModel):
             timeout=undo.timeout,
             local=operation.placement == "local",
             task_queue=operation.task_queue,
+            cause=undo.cause,
         )
 
 
@@ -63,6 +65,7 @@ class UndoRecord:
         undone: whether its undo has succeeded.
         undoing: how its undo ended, once it ran.
         tried: whether its undo failed in an earlier run of this flow, and isn't tried again.
+        cause: why the flow unwinds, for an undo that asks for it.
     """
 
     order: int
@@ -75,6 +78,7 @@ class UndoRecord:
     undone: bool = False
     undoing: Settled | None = None
     tried: bool = False
+    cause: Failure | None = None
 
     def wanted(self, policy: Policy) -> bool:
         """Whether it took effect, or may have, and the policy wants it undone."""
@@ -253,7 +257,7 @@ def _call(record: UndoRecord) -> Call:
     return Call(
         activity_id=f"{record.step}.undo",
         type=record.undo.type,
-        args=(verdict.changed[0] if verdict.changed else record.input, _told(settled)),
+        args=(verdict.changed[0] if verdict.changed else record.input, _told(settled, record.cause)),
         header=record.header,
         timeout=record.undo.timeout,
         retry=record.undo.retry,
@@ -264,7 +268,7 @@ def _call(record: UndoRecord) -> Call:
     )
 
 
-def _told(settled: Settled) -> dict[str, Json]:
+def _told(settled: Settled, cause: Failure | None) -> dict[str, Json]:
     """Give what the undo is told of the step."""
     told: dict[str, Json] = {"status": settled.status.value}
     if settled.output:
@@ -273,4 +277,6 @@ def _told(settled: Settled) -> dict[str, Json]:
         told["error"] = settled.failure.model_dump(mode="json", exclude_none=True)
     if settled.verdict.saved is not None:
         told["saved"] = settled.verdict.saved
+    if cause is not None:
+        told["cause"] = cause.model_dump(mode="json", exclude_none=True)
     return told

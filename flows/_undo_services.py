@@ -18,7 +18,7 @@ from counterstep.reports import RunHistory
 from flows import _lookup as lookup
 from flows._carry import Carried
 from flows._child import READ_CHILD
-from flows._errors import Stuck
+from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._handed import Handed, spliced
 from flows._left import flow_origin, merged
@@ -140,6 +140,7 @@ class UndoServices:
             steps=tuple(steps),
             missing=tuple(missing),
             already=already,
+            cause=_cause(gathered),
         )
 
     def _sort(
@@ -205,6 +206,12 @@ def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
         for found in Untraced(run, plan).find() if plan else ():
             if found.step not in undone:
                 yield found
+
+
+def _cause(gathered: Gathered) -> Failure | None:
+    """Give why the run that is undone had failed, if it had."""
+    failure = gathered.runs[-1].failure
+    return original(Failure.of(failure)) if failure else None
 
 
 def _edges(

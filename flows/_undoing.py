@@ -154,7 +154,7 @@ class Undoing(Operated):
         await scope.run.guard.check()
         more = bool(remains.more)
         try:
-            await unwind_scope(scope, full=full)
+            await unwind_scope(scope, remains.cause, full=full)
         except Full:
             more = True
         undone = (*work.undone_steps(), *(record.step for record in reversed(records) if record.undone))

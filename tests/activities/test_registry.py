@@ -38,11 +38,26 @@ def test_a_version_in_parts_is_refused(version: str) -> None:
     assert caught.value.message == f"version {version!r} of double must be a full one, such as '1.0.0'"
 
 
-@pytest.mark.parametrize("id_", ["", "a b", "a@b", "a/b", "ä", "-a", "_a", "a\n", "a.b", "x" * 101])
+@pytest.mark.parametrize(
+    "id_", ["", "a b", "a@b", "a/b/c", "/a", "a/", "a:b:c", "ä", "-a", "_a", "a\n", "a.b", "x" * 101]
+)
 def test_an_id_is_letters_digits_dash_underscore(id_: str) -> None:
     """Any other id is refused, quoting it."""
     with pytest.raises(DefinitionError) as caught:
         Definition(id_, "1.0.0")
+    assert caught.value.message == f"id {id_!r} must be letters, digits, '-' and '_', at most 100 of them"
+
+
+@pytest.mark.parametrize("id_", ["a/b", "a:b", "a/b:c"])
+def test_ids_with_parts_are_for_actions_and_their_jobs(id_: str) -> None:
+    """A definition may have them; an operation that a user declares may not."""
+    assert str(Definition.parse(f"{id_}@1.0.0")) == f"{id_}@1.0.0"
+    with pytest.raises(DefinitionError) as caught:
+
+        @declare(id=id_, version="1.0.0")
+        async def op(ctx: Context[None], input: int) -> int:
+            return input
+
     assert caught.value.message == f"id {id_!r} must be letters, digits, '-' and '_', at most 100 of them"
 
 
