@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from counterstep.gateway_command import gateway
 from counterstep.graph import graph
 from counterstep.undo import undo
 from worker import run, worker
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command()(worker)
 app.command()(undo)
 app.command()(graph)
+app.command()(gateway)
 
 
 @app.callback()
