@@ -45,7 +45,7 @@ def parse_operation_name(name: str) -> tuple[str, str]:
     """
     head, _, escaped = name.rpartition("/")
     parent, _, collection = head.rpartition("/")
-    if collection != COLLECTION:
+    if collection != COLLECTION or name.startswith("/"):
         raise ValueError("an operation is named operations/ID")
     check_parent(parent)
     if not _SEGMENT.match(escaped):

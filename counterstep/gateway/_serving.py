@@ -239,7 +239,7 @@ def _uvicorn(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
         tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     grace = max(1, round(settings.grace.total_seconds()))
     return uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, server_header=False,
+        app, lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=grace, **tls,
     )  # fmt: skip
 

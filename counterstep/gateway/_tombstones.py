@@ -88,15 +88,21 @@ class Tombstones:
     async def sweep(self) -> int:
         """End the tombstones of flows that have closed; give how many there were."""
         query = f"WorkflowType = '{TOMBSTONE}' AND ExecutionStatus = 'Running'"
-        standing, _ = await self._temporal.runs(query, _BATCH)
-        ended = 0
-        for tombstone in standing:
-            said = _said(tombstone)
-            hidden = await self._temporal.describe(said.get("workflow_id", tombstone.workflow_id))
-            if hidden is None or not hidden.open or hidden.first_run_id != said.get("first_run_id"):
-                await self._temporal.terminate(tombstone)
-                ended += 1
+        ended, token, more = 0, b"", True
+        while more:
+            standing, token = await self._temporal.runs(query, _BATCH, token)
+            ended += sum([await self._ended(tombstone) for tombstone in standing])
+            more = bool(token)
         return ended
+
+    async def _ended(self, tombstone: Run) -> bool:
+        """End a tombstone, if its flow has closed."""
+        said = _said(tombstone)
+        hidden = await self._temporal.describe(said.get("workflow_id", tombstone.workflow_id))
+        if hidden is not None and hidden.open and hidden.first_run_id == said.get("first_run_id"):
+            return False
+        await self._temporal.terminate(tombstone)
+        return True
 
     async def keep_sweeping(self) -> None:
         """Sweep now and then, for as long as the gateway stands."""
