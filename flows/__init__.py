@@ -18,10 +18,14 @@ from flows._errors import (
     SequenceFailed,
     SeriesFailed,
     Stuck,
+    WaitDeadlineExceeded,
 )
+from flows._longrunning import LongRunning
+from flows._metadata import FlowMetadata
 
 # Running them
 from flows._module import Module, load_modules
+from flows._operation_name import operation_name
 from flows._plan import Plan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
@@ -30,6 +34,7 @@ from flows._sequence import Sequence
 from flows._start import TASK_QUEUE, start, undo
 from flows._template import Ref
 from flows._undone import Undone
+from flows._wait_services import OperationsService
 
 __all__ = [
     "ApprovalRejected",
@@ -38,11 +43,14 @@ __all__ = [
     "Dag",
     "Decision",
     "ExecutionStopped",
+    "FlowMetadata",
     "HistoryLimit",
     "InvalidPlan",
     "Kept",
+    "LongRunning",
     "Module",
     "OperationFailed",
+    "OperationsService",
     "Pending",
     "Plan",
     "Policy",
@@ -57,8 +65,10 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "WaitDeadlineExceeded",
     "load_modules",
     "no_undo",
+    "operation_name",
     "saga",
     "start",
     "undo",

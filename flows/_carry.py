@@ -1,4 +1,4 @@
-"""What a saga carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
+"""What a flow carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from activities import Failure, Status
-from activities._json import PAYLOAD_LIMIT, Json, size
+from activities._json import PAYLOAD_LIMIT, Json
 from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
+from flows._leg import Leg
 from flows._plan import OperationStep, Plan
 from flows._run import Run
 from flows._undo import NotUndone, UndoRecord, UndoSpec
@@ -30,7 +31,7 @@ class CarriedStep(BaseModel):
     """A step that may have to be undone.
 
     Attributes:
-        step: full name; how it is undone stands in the plan.
+        step: full name.
         input: the original input.
         header: that makes its idempotency key, without what a new run knows itself.
         status: how it ended.
@@ -39,6 +40,8 @@ class CarriedStep(BaseModel):
         verdict: of its executions.
         undone: whether its undo has succeeded.
         undoing: how its undo failed.
+        definition: of its operation, where no plan tells.
+        undo: how it is undone, where no plan tells.
     """
 
     model_config = _MODEL
@@ -52,10 +55,12 @@ class CarriedStep(BaseModel):
     verdict: dict[str, Json] = {}
     undone: bool = False
     undoing: Failure | None = None
+    definition: str = ""
+    undo: UndoSpec | None = None
 
     @classmethod
-    def of(cls, record: UndoRecord) -> CarriedStep:
-        """Take a record along."""
+    def of(cls, record: UndoRecord, *, planned: bool) -> CarriedStep:
+        """Take a record along; a plan tells how its steps are undone."""
         settled = record.settled or Settled(Status.UNKNOWN)
         failed = record.undoing is not None and not record.undone
         return cls(
@@ -68,6 +73,8 @@ class CarriedStep(BaseModel):
             verdict=settled.verdict.to_json(),
             undone=record.undone,
             undoing=record.undoing.failure if record.undoing and failed else None,
+            definition="" if planned else record.definition,
+            undo=None if planned else record.undo,
         )
 
     def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
@@ -94,10 +101,10 @@ class CarriedStep(BaseModel):
 
 
 class Carried(BaseModel):
-    """The state of a saga between two runs.
+    """The state of a flow between two runs.
 
     Attributes:
-        plan: the recorded plan, as JSON.
+        plan: the recorded plan of a saga, as JSON.
         origin: the run id in which the flow itself began.
         began: when it began.
         ended: names of the steps that have ended well.
@@ -115,11 +122,12 @@ class Carried(BaseModel):
         cancelled: whether a cancel ends it.
         stopped: who stopped it.
         expired: whether its deadline ends it.
+        leg: the one to enter, of a long-running operation.
     """
 
     model_config = _MODEL
 
-    plan: str
+    plan: str = ""
     origin: str
     began: datetime
     ended: tuple[str, ...] = ()
@@ -137,10 +145,20 @@ class Carried(BaseModel):
     cancelled: bool = False
     stopped: Note | None = None
     expired: bool = False
+    leg: Leg | None = None
 
-    def planned(self) -> Plan:
-        """Read the plan."""
-        return Plan.model_validate_json(self.plan)
+    def planned(self) -> Plan | None:
+        """Read the plan, if there is one."""
+        return Plan.model_validate_json(self.plan) if self.plan else None
+
+    def undos(self) -> dict[str, tuple[str, UndoSpec | None]]:
+        """Give what undoes each step that may have to be undone: its operation, and how that is scheduled."""
+        plan = self.planned()
+        steps = plan.steps if plan else ()
+        planned = {
+            step.name: (step.operation, step.undo) for step in steps if isinstance(step, OperationStep)
+        }
+        return {kept.step: planned.get(kept.step) or (kept.definition, kept.undo) for kept in self.records}
 
     def pack(self) -> Json:
         """Write it, compressed.
@@ -151,7 +169,7 @@ class Carried(BaseModel):
         packed = b64encode(compress(self.model_dump_json(exclude_defaults=True).encode())).decode()
         if len(packed) > PAYLOAD_LIMIT:
             raise HistoryLimit(
-                f"what this saga carries into its next run has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are allowed; "
+                f"what this flow carries into its next run has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are allowed; "
                 "keep large values elsewhere and pass references"
             )
         return {KEY: packed}
@@ -170,13 +188,15 @@ class Carried(BaseModel):
 
 
 def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
-    """Give what every saga carries; what is still to run is added by who runs it."""
+    """Give what every flow carries; what is still to run is added by who runs it."""
     control = run.control
     return Carried(
         plan=plan,
         origin=run.origin,
         began=run.began,
-        records=tuple(CarriedStep.of(record) for record in sorted(records, key=lambda r: r.order)),
+        records=tuple(
+            CarriedStep.of(record, planned=bool(plan)) for record in sorted(records, key=lambda r: r.order)
+        ),
         states=run.board.view()["steps"],
         phase="forward" if run.unwinding is False else "unwinding",
         cause=None if cause is None else Failure.of(cause),
@@ -190,19 +210,17 @@ def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseExcept
     )
 
 
-def restore(carried: Carried, plan: Plan, run: Run) -> list[UndoRecord]:
+def restore(carried: Carried, run: Run) -> list[UndoRecord]:
     """Give a run what the one before it left; returns the records of steps that may have to be undone."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.pivoted, run.keeping = carried.pivoted, carried.keeping
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)
-    steps = {step.name: step for step in plan.steps if isinstance(step, OperationStep)}
-    records = []
+    undos, records = carried.undos(), []
     for kept in carried.records:
-        step = steps[kept.step]
-        assert step.undo is not None, "only steps with an undo have records"
-        records.append(kept.record(run.order(), step.operation, step.undo, run.info.run_id))
-        run.undoable(size(kept.input))
+        operation, undo = undos[kept.step]
+        assert undo is not None, "only steps with an undo have records"
+        records.append(kept.record(run.order(), operation, undo, run.info.run_id))
     return records
 
 

@@ -19,6 +19,7 @@ from flows._carry import KEY, Carried, error_of
 from flows._errors import refusal
 from flows._flow import Flow
 from flows._interpreter import Interpreter
+from flows._metadata import FlowMetadata
 from flows._operated import Operated
 from flows._packed import pack, unpack
 from flows._plan import Plan
@@ -88,6 +89,12 @@ class Dispatching(Operated):
             return self._at.run.board.view()
         return {"flow": workflow.info().workflow_type, "state": self._state, "steps": {}}
 
+    @workflow.query(name="metadata", description="The flow's progress")
+    def _progress(self) -> dict[str, Any]:
+        if hasattr(self, "_scope"):
+            return self._at.run.board.metadata().model_dump(mode="json")
+        return FlowMetadata(flow=workflow.info().workflow_type, state=self._state).model_dump(mode="json")
+
     @workflow.query(name="plan", description="The recorded plan: what --type saga takes as its input")
     def _recorded(self) -> Json:
         return self._plan.to_json() if hasattr(self, "_plan") else None
@@ -130,6 +137,8 @@ class Dispatching(Operated):
 
 def _carried(args: Sequence[RawValue]) -> Carried | None:
     """Read what the run before this one handed on, if it did."""
+    if workflow.info().continued_run_id is None:
+        return None
     if len(args) != 1 or args[0].payload.metadata.get("encoding") != b"json/plain":
         return None
     data = args[0].payload.data

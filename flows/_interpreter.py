@@ -46,8 +46,9 @@ class Interpreter:
         self._ready = [place for place in self._ready if plan.steps[place].name not in self._ended_well]
         heapify(self._ready)
         scope.graph = {step.name: step.after for step in plan.steps}
+        self._run.board.total = sum(not isinstance(step, (ConstantStep, SubsagaStep)) for step in plan.steps)
         if carried is not None:
-            scope.records += restore(carried, plan, self._run)
+            scope.records += restore(carried, self._run)
             self._outputs |= carried.outputs
             self._outputs |= {
                 r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output

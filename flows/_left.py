@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from activities import Failure, Status
 from activities._settled import Settled
+from activities._wire import in_leg
 from counterstep.reports import RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carry import Carried, CarriedStep
 from flows._errors import Kept
-from flows._plan import OperationStep
 from flows._resume import UNDOING, Taken, TakenOver
+from flows._undo import UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
 
@@ -58,6 +59,7 @@ def left_by(
     """
     steps = {taken.step: taken for taken in earlier.steps}
     undone: dict[str, None] = {}
+    runs = _of_legs(runs)
     for run in runs:
         carried = Carried.unpack(run.input)
         for taken in (*_carried(run, carried), *_run(run)):
@@ -67,6 +69,18 @@ def left_by(
     undone |= dict.fromkeys(more)
     tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
     return Left(tuple(t for name, t in steps.items() if name not in undone), tuple(undone), frozenset(tried))
+
+
+def _of_legs(runs: Sequence[RunHistory]) -> Sequence[RunHistory]:
+    """Name the steps of a long-running operation with their legs, since each leg gives names anew."""
+    legs = [carried.leg if (carried := Carried.unpack(run.input)) else None for run in runs]
+    if not any(legs):
+        return runs
+    numbered = zip(runs, (leg.number if leg else 0 for leg in legs), strict=True)
+    return [
+        replace(run, steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps))
+        for run, number in numbered
+    ]
 
 
 def merged(before: Taken | None, new: Taken) -> Taken:
@@ -123,24 +137,24 @@ def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
     """Give the steps of a flow's earlier runs, whose histories may be gone."""
     if carried is None:
         return
-    steps = {step.name: step for step in carried.planned().steps if isinstance(step, OperationStep)}
+    undos = carried.undos()
     for kept in carried.records:
-        yield _kept(run, steps[kept.step], kept)
+        yield _kept(run, *undos[kept.step], kept)
 
 
-def _kept(run: RunHistory, step: OperationStep, kept: CarriedStep) -> Taken:
+def _kept(run: RunHistory, operation: str, undo: UndoSpec | None, kept: CarriedStep) -> Taken:
     header = kept.header
     whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or header.run}
     return Taken(
         step=kept.step,
-        digest=call_digest("operation", step.operation, kept.input, header.key),
-        definition=step.operation,
+        digest=call_digest("operation", operation, kept.input, header.key),
+        definition=operation,
         input=kept.input,
         key=header.key,
         status=kept.status,
         output=kept.output,
         verdict=kept.verdict,
         header=header.model_copy(update=whose),
-        undo=step.undo,
+        undo=undo,
         error=kept.failure,
     )

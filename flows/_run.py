@@ -50,6 +50,8 @@ class Run:
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
+        self.leg = 0
+        self.next_memo: dict[str, Any] | None = None
         self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False
@@ -67,7 +69,7 @@ class Run:
     def header(self, **more: Any) -> StepHeader:
         """Make the header of a step."""
         origin = None if self.origin == self.info.run_id else self.origin
-        return StepHeader(run=self.info.run_id, **{"origin": origin, **more})
+        return StepHeader(run=self.info.run_id, **{"origin": origin, "leg": self.leg, **more})
 
     def identity(self, step: str, header: StepHeader) -> Identity:
         """Give what a step's key and report id are made of."""
