@@ -6,6 +6,7 @@ import asyncio
 
 from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperationsResponse, Operation
 
+from counterstep.gateway._closings import Closings
 from counterstep.gateway._errors import invalid, not_found
 from counterstep.gateway._listing import Listing
 from counterstep.gateway._temporal import Run, Temporal
@@ -18,11 +19,12 @@ NAME_LIMIT = 4096
 
 
 class Operations:
-    """The five methods. Temporal is the only state, so any number of these may stand side by side."""
+    """The five methods. All state is Temporal's, so any number of these may stand side by side."""
 
     def __init__(self, temporal: Temporal, waits: Waits, tombstones: Tombstones, page_limit: int) -> None:
         """Take what they work with."""
         self._temporal = temporal
+        self._closings = Closings(temporal)
         self._waits = waits
         self._tombstones = tombstones
         self._listing = Listing(temporal, self._look, page_limit)
@@ -82,7 +84,7 @@ class Operations:
         run = await self._visible(workflow_id)
         if run is None:
             return None
-        closing = None if run.open else await self._temporal.closing(run)
+        closing = None if run.open else await self._closings.of(run)
         if closing is None and not run.open:
             return None
         return run, await view(self._temporal, run, closing, parent)

@@ -24,6 +24,7 @@ from flows._status import MEMO
 METADATA = "counterstep.metadata"
 """Memo key under which a long-running operation shows its own metadata and its resume point."""
 
+UNREADABLE = "the failure can't be read here: the gateway lacks its codec (--module)"
 _FROM_MEMO = ("reason", "not_undone")
 
 
@@ -85,8 +86,9 @@ async def _decode(temporal: Temporal, failure: Failure) -> None:
     if failure.HasField("encoded_attributes"):
         encoded = await temporal.decoded(failure.encoded_attributes)
         hidden = _json(encoded)
-        if isinstance(hidden, dict):
-            failure.message = str(hidden.get("message", failure.message))
+        failure.message = (
+            str(hidden["message"]) if isinstance(hidden, dict) and "message" in hidden else UNREADABLE
+        )
 
 
 def _open_state(digest: Any) -> str:
