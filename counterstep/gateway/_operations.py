@@ -7,15 +7,13 @@ import asyncio
 from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperationsResponse, Operation
 
 from counterstep.gateway._closings import Closings
-from counterstep.gateway._errors import invalid, not_found
+from counterstep.gateway._errors import not_found
 from counterstep.gateway._listing import Listing
+from counterstep.gateway._names import parse_name
 from counterstep.gateway._temporal import Run, Temporal
 from counterstep.gateway._tombstones import Tombstones, internal_type
 from counterstep.gateway._view import View, view
 from counterstep.gateway._waits import Waits
-from flows._operation_name import parse_operation_name
-
-NAME_LIMIT = 4096
 
 
 class Operations:
@@ -31,7 +29,7 @@ class Operations:
 
     async def get(self, name: str) -> Operation:
         """Give the latest state; no worker is asked."""
-        parent, workflow_id = parsed(name)
+        parent, workflow_id = parse_name(name)
         found = await self._look(workflow_id, parent)
         if found is None:
             raise not_found(name)
@@ -47,7 +45,7 @@ class Operations:
         operation = await self.get(name)
         if operation.done or seconds <= 0:
             return operation
-        await self._waits.until_done(parsed(name)[1], seconds)
+        await self._waits.until_done(parse_name(name)[1], seconds)
         return await self.get(name)
 
     async def cancel(self, name: str) -> None:
@@ -65,7 +63,7 @@ class Operations:
         return await self._listing.page(request)
 
     async def _run(self, name: str) -> Run:
-        run = await self._visible(parsed(name)[1])
+        run = await self._visible(parse_name(name)[1])
         if run is None:
             raise not_found(name)
         return run
@@ -88,17 +86,3 @@ class Operations:
         if closing is None and not run.open:
             return None
         return run, await view(self._temporal, run, closing, parent)
-
-
-def parsed(name: str) -> tuple[str, str]:
-    """Take a name apart: parent, workflow id.
-
-    Raises:
-        GatewayError: INVALID_ARGUMENT.
-    """
-    if len(name) > NAME_LIMIT:
-        raise invalid("name", f"has {len(name)} characters, {NAME_LIMIT} are allowed", "INVALID_NAME")
-    try:
-        return parse_operation_name(name)
-    except ValueError as error:
-        raise invalid("name", str(error), "INVALID_NAME") from None
