@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from datetime import datetime, timedelta
 from typing import Literal
 from zlib import compress, decompress
+from zlib import error as ZlibError  # noqa: N812
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
@@ -176,10 +177,13 @@ class Carried(BaseModel):
 
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
-        """Read it back, if a start input is one."""
+        """Read it back, if a start input is one: a user's own input may look like it."""
         if not (isinstance(value, dict) and set(value) == {KEY}):
             return None
-        return cls.model_validate_json(decompress(b64decode(value[KEY])))
+        try:
+            return cls.model_validate_json(decompress(b64decode(value[KEY])))
+        except (ValueError, TypeError, ZlibError):
+            return None
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""

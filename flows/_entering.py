@@ -69,18 +69,9 @@ def entered(cls: AnySequence, raw: RawValue | InvalidInput) -> tuple[Carried | N
     """
     who = str(cls.definition)
     request = _ANY.load(start_json(raw, who), f"{who}: input")
-    carried = _carried(who, request) if workflow.info().continued_run_id else None
+    carried = Carried.unpack(request) if workflow.info().continued_run_id else None
     if carried is not None and carried.leg is not None:
         return carried, carried.leg
     if wanted() is not None:
         raise InvalidInput(f"memo resume_from: {who} goes on at its resume points, not from another run")
     return None, Leg(request=request)
-
-
-def _carried(who: str, request: Json) -> Carried | None:
-    try:
-        return Carried.unpack(request)
-    except Exception as error:
-        raise InvalidInput(
-            f"{who}: input: what a run hands on can't be read: {type(error).__name__}"
-        ) from None

@@ -138,6 +138,34 @@ class Wordy(LongRunning[list[int], None, None, Wide], id="wordy", version="1.0.0
         self.metadata = Wide(text="x" * 20_000)
 
 
+class Timely(
+    LongRunning[EmptyInput, None, None, None], id="timely", version="1.0.0",
+    policy=Policy(deadline=HOUR * 1.5),
+):  # fmt: skip
+    """A step and an hour in each leg, for ever; but it has an hour and a half."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(a, 1)
+        await self.wait(HOUR, resume_point="more")
+
+
+class Polite(LongRunning[EmptyInput, int, int, None], id="polite", version="1.0.0"):
+    """End a leg while a handler is at work, which changes the state."""
+
+    @workflow.update
+    async def linger(self) -> int:
+        """Take a second, then count."""
+        await workflow.sleep(1)
+        self.state += 1
+        return self.state
+
+    async def run(self, input: EmptyInput) -> int:
+        if self.resume_point == "":
+            await self.approval("go")
+            await self.wait(resume_point="then")
+        return self.state
+
+
 class Kinder(LongRunning[EmptyInput, list[str], None, Progress], id="kinder", version="1.0.0"):
     """Try what a leg may not do, and give the refusals."""
 
