@@ -24,6 +24,8 @@ from flows._start_input import start_json
 from flows._undo import UndoRecord
 
 _ANY: Schema[Any] = Schema(Any)
+_CURRENT = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
+"""A leg begins on the deployment's current build, and stays on it: no build has to be kept for years."""
 
 
 class Carrying:
@@ -46,7 +48,7 @@ class Carrying:
         records = [_of_earlier(record, leg.number) for record in self._scope.records]
         carried = take_along("", run, records, cause)
         packed = carried.model_copy(update={"leg": self._legs.next, "states": {}}).pack()
-        run.next_memo = _memo(self._legs.next)
+        run.onward = {"memo": _memo(self._legs.next), "initial_versioning_behavior": _CURRENT}
         return packed
 
 

@@ -174,7 +174,7 @@ class Flow:
         except HistoryLimit as error:
             self._carry = None
             return await self._fail(cause or error)
-        workflow.continue_as_new(args=[carried], memo=self.run.next_memo)
+        workflow.continue_as_new(args=[carried], **self.run.onward)
 
     async def unwind_on(self, error: BaseException | None) -> Json:
         """Go on with unwinding that began in an earlier run.

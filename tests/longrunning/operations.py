@@ -149,6 +149,22 @@ class Timely(
         await self.wait(HOUR, resume_point="more")
 
 
+class LegsChanged(LongRunning[int, str, dict[str, int], None], id="legs", version="1.0.0"):
+    """`Legs`, whose state was changed without a new version."""
+
+    async def run(self, input: int) -> str:
+        return "never"
+
+
+class Heavy(LongRunning[EmptyInput, None, str, None], id="heavy", version="1.0.0"):
+    """Leave a state that is too large."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(a, 1)
+        self.state = workflow.random().randbytes(1_500_000).hex()
+        await self.wait(resume_point="never")
+
+
 class Polite(LongRunning[EmptyInput, int, int, None], id="polite", version="1.0.0"):
     """End a leg while a handler is at work, which changes the state."""
 
