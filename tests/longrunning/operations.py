@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -196,14 +196,14 @@ class Kinder(LongRunning[EmptyInput, list[str], None, Progress], id="kinder", ve
 
     async def run(self, input: EmptyInput) -> list[str]:
         found = []
-        calls: list[Awaitable[Any]] = [
-            self.wait(resume_point="no name!"),
-            self.gather(self.wait(HOUR / 3600, name="side"), self.wait(resume_point="beside")),
-            self.execute(Many, 3),
+        calls: list[Callable[[], Awaitable[Any]]] = [
+            lambda: self.wait(resume_point="no name!"),
+            lambda: self.gather(self.wait(HOUR / 3600, name="side"), self.wait(resume_point="beside")),
+            lambda: self.execute(Many, 3),
         ]
         for call in calls:
             try:
-                await call
+                await call()
             except DefinitionError as error:
                 found.append(error.message)
         await self.approval("go")
