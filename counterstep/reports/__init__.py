@@ -9,6 +9,7 @@ from counterstep.reports._joined import joined
 # Views
 from counterstep.reports._log import saga_log, status_tree
 from counterstep.reports._mermaid import mermaid
+from counterstep.reports._page import page
 
 # What only the server knows
 from counterstep.reports._pending import Pending, pending_of
@@ -86,6 +87,7 @@ __all__ = [
     "colour_of",
     "execution_reports",
     "mermaid",
+    "page",
     "render_tree",
     "report_json",
     "saga_log",
