@@ -69,8 +69,13 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def connect(settings: Settings, module: Module) -> Client:
+async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> Client:
     """Connect as the Temporal CLI does: environment, ``temporal.toml``, profile; flags win.
+
+    Args:
+        settings: which Temporal, which namespace.
+        module: whose data converter is needed.
+        lazy: whether to connect only with the first call; such a client can't serve.
 
     Raises:
         StartError: when Temporal isn't there.
@@ -83,7 +88,7 @@ async def connect(settings: Settings, module: Module) -> Client:
     )
     config = _config(settings)
     try:
-        return await Client.connect(**config, plugins=[plugin])
+        return await Client.connect(**config, plugins=[plugin], lazy=lazy)
     except RuntimeError as error:
         raise StartError(
             f"can't reach Temporal at {config['target_host']}: is it running there? "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from counterstep.doctor import doctor
+from counterstep.gateway_command import gateway
 from counterstep.graph import graph
 from counterstep.report import report
 from counterstep.undo import undo
@@ -23,6 +24,7 @@ app.command()(graph)
 app.command()(report)
 app.command()(watch)
 app.command()(doctor)
+app.command()(gateway)
 
 
 @app.callback()

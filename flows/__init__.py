@@ -1,5 +1,11 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Linear workflows, with names of their own
+from flows import linear
+
+# Actions
+from flows._actions import Action, ActionService
+
 # Errors
 from flows._control import Decision
 
@@ -8,6 +14,7 @@ from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
+    DeadlineExceeded,
     ExecutionStopped,
     HistoryLimit,
     InvalidPlan,
@@ -19,10 +26,12 @@ from flows._errors import (
     SeriesFailed,
     Stuck,
 )
+from flows._jobs import Job, NoData, ignore_error, with_error_handler
 
 # Running them
 from flows._module import Module, load_modules
 from flows._plan import Plan
+from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
@@ -32,16 +41,22 @@ from flows._template import Ref
 from flows._undone import Undone
 
 __all__ = [
+    "Action",
+    "ActionService",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
     "Dag",
+    "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
     "HistoryLimit",
     "InvalidPlan",
+    "Job",
     "Kept",
+    "LargePlan",
     "Module",
+    "NoData",
     "OperationFailed",
     "Pending",
     "Plan",
@@ -57,9 +72,12 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "ignore_error",
+    "linear",
     "load_modules",
     "no_undo",
     "saga",
     "start",
     "undo",
+    "with_error_handler",
 ]

@@ -11,6 +11,9 @@ __all__ = ["PACKED", "pack", "unpack"]
 
 PACKED_FROM = 256 * 1024
 
+LIMIT = int(1.8 * 1024 * 1024)
+"""Bytes that a plan, or what one run hands to the next, may have packed: Temporal's 2 MiB, less some room."""
+
 
 def pack(text: str) -> str:
     """Write a text for the record, compressed where that is worth it."""

@@ -1,9 +1,12 @@
 """What happened: Temporal's history as reports, and views of them."""
 
+# Façades
+from counterstep.reports._deployment import Deployment, DeploymentError, deployment_of
+
 # Histories
 from counterstep.reports._events import read_run
 from counterstep.reports._fetch import Family, fetch_events, fetch_family, fetch_report, fetch_run
-from counterstep.reports._history import report_of
+from counterstep.reports._history import planned, report_of
 from counterstep.reports._joined import joined
 
 # Views
@@ -15,7 +18,7 @@ from counterstep.reports._page import page
 from counterstep.reports._pending import Pending, pending_of
 
 # What flows record
-from counterstep.reports._recorded import CARRIED, PACKED, carried_text, unpack
+from counterstep.reports._recorded import CARRIED, PACKED, ROOT, carried_text, unpack
 
 # Reports
 from counterstep.reports._report import (
@@ -44,6 +47,10 @@ from counterstep.reports._workflow_report import (
 )
 
 __all__ = [
+    # Façades
+    "Deployment",
+    "DeploymentError",
+    "deployment_of",
     # Histories
     "ChildHistory",
     "Family",
@@ -55,6 +62,7 @@ __all__ = [
     "fetch_report",
     "fetch_run",
     "joined",
+    "planned",
     "read_run",
     "report_of",
     # What only the server knows
@@ -62,6 +70,7 @@ __all__ = [
     "pending_of",
     # What flows record
     "CARRIED",
+    "ROOT",
     "PACKED",
     "carried_text",
     "unpack",

@@ -12,7 +12,8 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from activities._json import Json
 from activities._wire import HEADER, StepHeader
-from counterstep.reports._payloads import exception_of, json_of, time_of
+from counterstep.reports._payloads import beside_of, exception_of, json_of, time_of
+from counterstep.reports._recorded import ROOT
 from counterstep.reports._report import Decision
 from counterstep.reports._run_history import ChildHistory, RunHistory, TimerHistory
 from counterstep.reports._steps import Steps
@@ -68,6 +69,7 @@ class _Reader:
             decisions=tuple(self._decisions.items()),
             child_runs=tuple(self._children.values()),
             events=self._events,
+            root=json_of(start.memo.fields[ROOT]) if ROOT in start.memo.fields else None,
             **self._results,
             **self._close,
         )
@@ -170,10 +172,11 @@ class _Reader:
 
     def _start_child_workflow_execution_initiated(self, event: HistoryEvent, attributes: Any) -> None:
         header = attributes.header.fields.get(HEADER)
-        named = StepHeader.read(header).step if header is not None else None
+        call = StepHeader.read(header) if header is not None else None
         inputs = attributes.input.payloads
         self._children[event.event_id] = ChildHistory(
-            step=named or attributes.workflow_id,
+            step=(call and call.step) or attributes.workflow_id,
+            key=call.key if call else None,
             type=attributes.workflow_type.name,
             workflow_id=attributes.workflow_id,
             input=json_of(inputs[0]) if inputs else None,
@@ -190,7 +193,8 @@ class _Reader:
 
     def _child_workflow_execution_completed(self, event: HistoryEvent, attributes: Any) -> None:
         result = tuple(map(json_of, attributes.result.payloads[:1]))
-        self._child(attributes, status="completed", result=result, finished=time_of(event))
+        beside = beside_of(attributes.result.payloads[0]) if attributes.result.payloads else None
+        self._child(attributes, status="completed", result=result, beside=beside, finished=time_of(event))
 
     def _child_workflow_execution_failed(self, event: HistoryEvent, attributes: Any) -> None:
         failure = exception_of(attributes.failure)

@@ -38,7 +38,7 @@ class _Making:
     def __init__(self, run: RunHistory, namespace: str, children: Mapping[str, AnyReport]) -> None:
         self._run, self._namespace, self._children = run, namespace, children
         self._asked = Asked(run)
-        self._plan = _planned(run)
+        self._plan = planned(run.plan or {})
 
     def report(self) -> AnyReport:
         run, ended = self._run, not self._run.is_open
@@ -112,6 +112,8 @@ class _Making:
             worker=step.worker,
             skipped=settled.skipped,
             saved=settled.verdict.saved,
+            errors=settled.verdict.errors,
+            metadata=settled.verdict.metadata,
             last_failure=step.last_failure,
             earlier=step.earlier,
             in_run=step.in_run,
@@ -215,7 +217,8 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
     )
 
 
-def _planned(run: RunHistory) -> tuple[Planned, ...]:
+def planned(plan: Mapping[str, Any]) -> tuple[Planned, ...]:
+    """Give the steps of a recorded plan, from its JSON."""
     return tuple(
         Planned(
             name=step["name"],
@@ -225,7 +228,7 @@ def _planned(run: RunHistory) -> tuple[Planned, ...]:
             pivot=bool(step.get("pivot")),
             undoable=step.get("undo") is not None,
         )
-        for step in (run.plan or {}).get("steps", ())
+        for step in plan.get("steps", ())
     )
 
 

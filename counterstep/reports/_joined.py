@@ -108,35 +108,46 @@ def _handed_on(run: RunHistory) -> Iterator[StepHistory]:
             continue
         order += 1
         record = records.get(name)
-        yield _kept(planned[name], record, outputs, order)
-        undo = record and _undo_kept(planned[name], record)
+        header = _header(record or {}, carried["origin"])
+        yield _kept(planned[name], record, outputs, header, order)
+        undo = record and _undo_kept(planned[name], record, header)
         if undo:
             yield undo
 
 
-def _kept(step: dict[str, Json], record: dict[str, Json] | None, outputs: Json, order: int) -> StepHistory:
-    header = StepHeader.model_validate(record["header"] if record else {"run": ""})
+def _header(record: dict[str, Json], origin: str) -> StepHeader:
+    """Give a step's header; most say nothing but where the flow began, and aren't handed on."""
+    return StepHeader.model_validate({"run": origin, "origin": origin, **record.get("header", {})})
+
+
+def _kept(
+    step: dict[str, Json], record: dict[str, Json] | None, outputs: Json, header: StepHeader, order: int
+) -> StepHistory:
     if record is None:
         output = (outputs[step["name"]],) if step["name"] in outputs else ()
         settled = Settled(Status.DONE, output=output)
     else:
         settled = Settled(
-            Status(record["status"]),
+            Status(record.get("status", "done")),
             Verdict.from_json(record.get("verdict", {})),
             tuple(record.get("output", ())),
             error=_error(record.get("failure")),
         )
-    args = (record["input"],) if record else ()
+    args = _input(record or {})
     return StepHistory(step["name"], step["operation"], header, args, None, order, settled, open=False)
 
 
-def _undo_kept(step: dict[str, Json], record: dict[str, Json]) -> StepHistory | None:
+def _input(record: dict[str, Json]) -> tuple[Json, ...]:
+    return (record["input"],) if "input" in record else ()
+
+
+def _undo_kept(step: dict[str, Json], record: dict[str, Json], header: StepHeader) -> StepHistory | None:
     failure = _error(record.get("undoing"))
     if not record.get("undone") and failure is None:
         return None
     settled = Settled(Status.DONE) if record.get("undone") else Settled(Status.FAILED, error=failure)
-    header, kind = StepHeader.model_validate(record["header"]), f"{step['operation']}{UNDO}"
-    return StepHistory(step["name"], kind, header, (record["input"],), None, -1, settled, open=False)
+    kind = f"{step['operation']}{UNDO}"
+    return StepHistory(step["name"], kind, header, _input(record), None, -1, settled, open=False)
 
 
 def _error(failure: Json) -> BaseException | None:

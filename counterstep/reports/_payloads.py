@@ -13,6 +13,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from activities._json import Json
+from activities._wire import HEADER
+from counterstep.reports._recorded import unpack
 
 _READABLE = (b"", b"json/plain", b"json/protobuf", b"binary/null")
 UNREADABLE = "unreadable"
@@ -33,6 +35,12 @@ def json_of(payload: Payload) -> Json:
         return pydantic_core.from_json(payload.data)
     except ValueError:
         return None if encoding in _READABLE else {UNREADABLE: encoding.decode(errors="replace")}
+
+
+def beside_of(payload: Payload) -> Json:
+    """Give what stands beside a child flow's result."""
+    text = payload.metadata.get(HEADER)
+    return None if text is None else pydantic_core.from_json(unpack(text.decode()))
 
 
 def exception_of(failure: FailureProto) -> BaseException:

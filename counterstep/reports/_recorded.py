@@ -12,6 +12,9 @@ from activities._json import Json
 CARRIED = "$counterstep"
 """The only key of the input that a run gets from the run before it."""
 
+ROOT = "counterstep.root"
+"""Memo of a child flow that names the flow it is a part of: a memo stays when a run goes on as new, or is reset."""
+
 PACKED = "zlib:"
 """Begins a text that is compressed."""
 

@@ -133,6 +133,8 @@ class ChildHistory:
         status: how it closed: ``completed``, ``failed``, …; ``running`` until then.
         result: as JSON, in a tuple of one.
         failure: how it failed.
+        key: of the call.
+        beside: what it handed to its parent beside its result, as JSON.
     """
 
     step: str
@@ -147,6 +149,14 @@ class ChildHistory:
     status: str = "running"
     result: tuple[Json, ...] = ()
     failure: BaseException | None = None
+    key: str | None = None
+    beside: Json = None
+
+    def flow_of(self, workflow_id: str) -> str | None:
+        """Give the namespace of its steps, if it is a child flow of a run of a workflow id."""
+        namespace = self.workflow_id.removeprefix(f"{workflow_id}/")
+        own = namespace == self.step or namespace.startswith(f"{self.step}~")
+        return namespace if own and namespace != self.workflow_id else None
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,7 @@ class RunHistory:
         events: how many there are.
         runs: run ids of all the runs that it tells of, oldest first, if they are several.
         undoing: status of the workflow that undoes it, if one does.
+        root: of a child flow: the flow that it is a part of, as JSON.
     """
 
     workflow_type: str
@@ -204,6 +215,7 @@ class RunHistory:
     events: int = 0
     runs: tuple[str, ...] = ()
     undoing: str | None = None
+    root: Json = None
 
     @property
     def is_open(self) -> bool:

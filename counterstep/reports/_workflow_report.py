@@ -50,6 +50,10 @@ _STATUS = {
 }
 
 
+_UNWOUND = ("rolled_back", "stuck", "cancelled")
+"""States in which unwinding came to its end."""
+
+
 class StepReport(BaseModel):
     """A step's run, or its rollback (seed automa: ``StepReport``).
 
@@ -110,8 +114,7 @@ def workflow_report(flow: AnyReport) -> WorkflowReport:
     """Make the seed's report of any flow: once it unwound, every step that has a run has a rollback too."""
     runs = [step for step in leaves(flow) if step.kind in (Kind.OPERATION, Kind.CHILD)]
     rows = [_row(step, StepAction.RUN) for step in runs]
-    if any(step.undo for step in runs) or (flow.run and flow.run.state in ("rolled_back", "unwinding")):
-        rows += _rollbacks(flow, runs)
+    rows += _rollbacks(flow, runs)
     planned = [step.name for step in flow.plan if step.kind in ("operation", "flow")]
     names = planned or [step.step for step in runs]
     ended = flow.outcome is not None and bool(names)
@@ -126,30 +129,31 @@ def workflow_report(flow: AnyReport) -> WorkflowReport:
 
 
 def _rollbacks(flow: AnyReport, runs: list[AnyReport]) -> list[StepReport]:
-    """Give the rollbacks in time order; what has nothing to undo is skipped in its place."""
-    rows, at = [], None
+    """Give the rollbacks in time order; what has nothing to undo is skipped in its place, once unwinding came to it."""
+    last = max((step.finished for step in runs if step.finished), default=flow.started)
+    rows: list[tuple[Any, StepReport]] = []
+    passed: list[tuple[Any, StepReport]] = []
     for step in reversed(runs):
-        at = step.undo.scheduled if step.undo else at
         if step.undo is not None:
-            rows.append((at, _row(step.undo, StepAction.ROLLBACK)))
+            rows += [*passed, (step.undo.scheduled or last, _row(step.undo, StepAction.ROLLBACK))]
+            passed, last = [], step.undo.finished or last
         elif not _untried(flow, step):
-            skipped = StepReport(
-                step_id=step.step,
-                action=StepAction.ROLLBACK,
-                start_time=at,
-                end_time=at,
-                status=StepStatus.SKIPPED,
-            )
-            rows.append((at, skipped))
-    known = [at for at, _ in rows if at is not None]
-    first = min(known, default=None)
-    return [row for _, row in sorted(rows, key=lambda pair: (pair[0] or first or 0,))]
+            passed.append((last, _skipped(step, last)))
+    rows += passed if flow.run and flow.run.state in _UNWOUND else []
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+
+
+def _skipped(step: AnyReport, at: datetime | None) -> StepReport:
+    return StepReport(
+        step_id=step.step, action=StepAction.ROLLBACK, start_time=at, end_time=at, status=StepStatus.SKIPPED
+    )
 
 
 def _untried(flow: AnyReport, step: AnyReport) -> bool:
     """Whether its undo was still to come, or never tried since another one failed."""
-    state = flow.run.state if flow.run else ""
-    return step.outcome is Status.DONE and state in ("stuck", "unwinding")
+    undoable = next((planned.undoable for planned in flow.plan if planned.name == step.step), True)
+    took_effect = step.outcome in (Status.DONE, Status.UNKNOWN)
+    return undoable and took_effect and (flow.run.state if flow.run else "") in ("stuck", "unwinding")
 
 
 def _row(report: AnyReport, action: StepAction) -> StepReport:

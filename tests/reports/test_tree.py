@@ -229,8 +229,8 @@ async def test_runs_continued_as_new_are_one_tree(
     assert all(r.scheduled and r.finished for r in report.walk())
     assert undos(report) == {"a": "done", "b": "done", "c": "done"}
     alone = report_of(joined(family.runs[-1:]), client.namespace)
-    assert sorted((r.step, r.input, r.outcome, r.result) for r in alone.children if r.step != "d") == sorted(
-        (r.step, r.input, r.outcome, r.result) for r in one.children if r.step != "d"
+    assert sorted((r.step, r.outcome) for r in alone.children) == sorted(
+        (r.step, r.outcome) for r in one.children
     )
     assert {r.id for r in alone.children} <= {r.id for r in report.children}
     assert undos(alone) == undos(report)
