@@ -77,3 +77,12 @@ def _unescaped(escaped: str) -> str:
     if operation_name(found).rpartition("/")[2] != escaped:
         raise ValueError("an operation's ID must escape what needs it, and nothing else")
     return found
+
+
+def workflow_id_of(name: str) -> str | None:
+    """Give the workflow id of one of our own operations; ``None`` if it is no such name."""
+    try:
+        parent, workflow_id = parse_operation_name(name)
+    except ValueError:
+        return None
+    return None if parent else workflow_id
