@@ -76,7 +76,7 @@ class _Page:
             "class": class_of(state),
             **self._own(report),
         }
-        if report.kind not in (Kind.WAIT, Kind.APPROVAL):
+        if report.kind not in (Kind.WAIT, Kind.APPROVAL, Kind.LEG):
             row["definition"] = str(report.definition)
         if report.undo is not None:
             undo = state_of_undo(report.undo)

@@ -26,7 +26,7 @@ const unwinding = Math.min(...rows.map((row) => (row.undo && row.undo.asked !== 
 rows.forEach((row, index) => {
   row.index = index;
   row.short = row.full.slice(row.full.lastIndexOf("/") + 1);
-  row.group = row.kind === "flow" || row.kind === "subsaga" || row.kind === "child";
+  row.group = row.kind === "flow" || row.kind === "subsaga" || row.kind === "leg" || row.kind === "child";
 });
 rows.forEach((row) => {
   row.parent = -1;
