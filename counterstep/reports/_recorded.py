@@ -43,5 +43,5 @@ def carried_json(value: Json) -> dict[str, Json] | None:
 
 def plan_json(resolved: Json, carried: dict[str, Json] | None) -> dict[str, Json] | None:
     """Give a saga's plan, as it was recorded by its first run or handed on to a later one."""
-    text = carried["plan"] if carried else unpack((resolved or {}).get("plan") or "")
+    text = carried.get("plan", "") if carried else unpack((resolved or {}).get("plan") or "")
     return pydantic_core.from_json(text) if text else None
