@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from activities import Failure
 from activities._json import Json
+from flows._breath import MANY, breathe
 from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
@@ -112,7 +113,7 @@ def take_along(
     run: Run,
     records: list[UndoRecord],
     cause: BaseException | None,
-    earlier: tuple[Json, ...] = (),
+    earlier: tuple[Json, ...],
 ) -> Carried:
     """Give what every saga carries; what is still to run is added by who runs it.
 
@@ -121,15 +122,18 @@ def take_along(
         run: that ends.
         records: of steps that may have to be undone.
         cause: why it unwinds.
-        earlier: what the run before it carried, as long as nothing of it was touched.
+        earlier: the steps that the run before it carried; those whose undo didn't begin go along as they are.
     """
     control = run.control
-    own = (CarriedStep.of(record).to_json(run.origin) for record in sorted(records, key=lambda r: r.order))
+    rows = {row["step"]: row for row in earlier}
+    for record in sorted(records, key=lambda r: r.order):
+        if record.undoing is not None or record.step not in rows:
+            rows[record.step] = CarriedStep.of(record).to_json(run.origin)
     return Carried(
         plan=plan,
         origin=run.origin,
         began=run.began,
-        records=(*earlier, *own),
+        records=tuple(rows.values()),
         states=run.board.view()["steps"],
         phase="forward" if run.unwinding is False else "unwinding",
         cause=None if cause is None else Failure.of(cause),
@@ -151,9 +155,11 @@ def restore(carried: Carried, run: Run) -> None:
     run.board.restore(carried.states)
 
 
-def records_of(carried: Carried, plan: Recorded, run_id: str) -> list[UndoRecord]:
+async def records_of(carried: Carried, plan: Recorded, run: Run) -> list[UndoRecord]:
     """Give the records of steps that earlier runs began, before all of this run."""
-    first = -len(carried.records)
-    return [
-        kept.record(order, *plan.undo(kept.step), run_id) for order, kept in enumerate(carried.steps(), first)
-    ]
+    records: list[UndoRecord] = []
+    for order, kept in enumerate(carried.steps(), -len(carried.records)):
+        records.append(kept.record(order, *plan.undo(kept.step), run.info.run_id))
+        if len(records) % MANY == 0:
+            await breathe(run.control, len(carried.records))
+    return records

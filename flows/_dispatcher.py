@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
+from flows._breath import breathe
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
 from flows._errors import refusal
@@ -98,6 +99,7 @@ class Dispatching(Operated):
         carried = _carried(args)
         if carried is not None:
             carried.control(self._asked)
+            await breathe(self._asked, len(carried.records))
             return await self._interpret(carried.plan, guard, carried)
         try:
             resolved = await self._resolve(args)
@@ -110,6 +112,7 @@ class Dispatching(Operated):
 
     async def _interpret(self, text: str, guard: ResetGuard, carried: Carried | None = None) -> Json:
         self._plan, self._resolving = (plan := Recorded(text)), False
+        await breathe(self._asked, len(plan.after))
         definition = Definition(plan.head.id, plan.head.version, plan.head.description)
         self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.head.policy)
         interpreter = Interpreter(scope, plan, carried)

@@ -262,8 +262,8 @@ async def unwind_scope(scope: Scope, *, full: Callable[[], bool] = lambda: False
         Full: where the history is, before everything was undone.
     """
     run = scope.run
-    scope.records = [*scope.earlier(), *scope.records]
-    scope.earlier = list
+    if scope.earlier is not None:
+        scope.records, scope.earlier = [*await scope.earlier(), *scope.records], None
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
     run.board.set_all((r.step for r in records if r.wanted(scope.policy)), "to be undone")
     after = scope.came_after(records)

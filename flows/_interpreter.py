@@ -49,7 +49,7 @@ class Interpreter:
         scope.graph = plan.after
         if carried is not None:
             restore(carried, self._run)
-            scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)
+            scope.earlier = lambda: records_of(carried, plan, self._run)
             self._outputs |= carried.outputs
             self._outputs |= {row["step"]: row["output"][0] for row in carried.records if "output" in row}
 
@@ -98,9 +98,9 @@ class Interpreter:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         records = self._scope.records
-        if run.unwinding:
-            return take_along(self._plan.text, run, records, cause).pack()
         carried = take_along(self._plan.text, run, records, cause, self._earlier)
+        if run.unwinding:
+            return carried.pack()
         kept = {row["step"] for row in carried.records}
         outputs = {
             k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
