@@ -200,7 +200,7 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
         if carried is not None:
             carried.control(self._asked)
             restore(carried, run)
-            scope.records += records_of(carried, None, run.info.run_id)
+            scope.records += await records_of(carried, None, run)
         run.board.enter(leg.resume_point, leg.done)
         flow = Flow(scope, cls.output, Carrying(scope, self._legs).carry)
         if carried is not None and carried.phase == "unwinding":
