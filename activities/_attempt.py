@@ -19,7 +19,7 @@ from temporalio.client import AsyncActivityCancelledError, Client
 from activities._errors import DefinitionError
 from activities._json import Json
 from activities._notes import Metadata, Notes
-from activities._wire import Identity, StepHeader, Verdict, mark_of
+from activities._wire import Identity, StepHeader, Verdict, mark_of, without_leg
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Attempt:
     @property
     def step(self) -> str:
         """The step's name."""
-        return self.header.step or self.info.activity_id.removesuffix(".undo")
+        return self.header.step or without_leg(self.info.activity_id.removesuffix(".undo"))
 
     @property
     def identity(self) -> Identity:

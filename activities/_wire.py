@@ -6,13 +6,14 @@ nothing else; what later dispatches must know goes beside it as a second argumen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from temporalio.api.common.v1 import Payload
 
 from activities._json import Json
@@ -21,6 +22,18 @@ HEADER = "counterstep"
 """Key of our header, of our metadata on result payloads, and of our entry in failure details."""
 
 MAX_LOSSES = 20
+
+_LEG = re.compile(r"leg:\d+/")
+
+
+def in_leg(step: str, leg: int) -> str:
+    """Name a step of another leg than the one that runs: each leg gives names anew."""
+    return step if _LEG.match(step) else f"leg:{leg}/{step}"
+
+
+def without_leg(step: str) -> str:
+    """Give the name that a step had in its own leg."""
+    return _LEG.sub("", step) if "leg:" in step else step
 
 
 class StepHeader(BaseModel):
@@ -71,7 +84,7 @@ class Identity(BaseModel):
     workflow: str
     origin: str
     leg: int = 0
-    step: str
+    step: Annotated[str, AfterValidator(without_leg)]
 
     def key(self, generation: int) -> str:
         """Give the idempotency key of a generation."""

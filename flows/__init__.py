@@ -25,11 +25,15 @@ from flows._errors import (
     SequenceFailed,
     SeriesFailed,
     Stuck,
+    WaitDeadlineExceeded,
 )
 from flows._jobs import Job, NoData, ignore_error, with_error_handler
+from flows._longrunning import LongRunning
+from flows._metadata import FlowMetadata
 
 # Running them
 from flows._module import Module, load_modules
+from flows._operation_name import operation_name
 from flows._plan import Plan
 from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
@@ -39,6 +43,7 @@ from flows._sequence import Sequence
 from flows._start import TASK_QUEUE, start, undo
 from flows._template import Ref
 from flows._undone import Undone
+from flows._wait_services import OperationsService
 
 __all__ = [
     "Action",
@@ -50,14 +55,17 @@ __all__ = [
     "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
+    "FlowMetadata",
     "HistoryLimit",
     "InvalidPlan",
     "Job",
     "Kept",
     "LargePlan",
+    "LongRunning",
     "Module",
     "NoData",
     "OperationFailed",
+    "OperationsService",
     "Pending",
     "Plan",
     "Policy",
@@ -72,10 +80,12 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "WaitDeadlineExceeded",
     "ignore_error",
     "linear",
     "load_modules",
     "no_undo",
+    "operation_name",
     "saga",
     "start",
     "undo",

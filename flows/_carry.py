@@ -1,4 +1,4 @@
-"""What a saga carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
+"""What a flow carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 from zlib import compress
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from activities import Failure
 from activities._json import Json
@@ -16,11 +16,12 @@ from counterstep.reports import CARRIED, carried_text
 from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
+from flows._leg import Leg
 from flows._packed import LIMIT
 from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._run import Run
-from flows._undo import NotUndone, UndoRecord
+from flows._undo import NotUndone, UndoRecord, UndoSpec
 
 KEY = CARRIED
 """The only key of the input that a run gets from the run before it."""
@@ -29,10 +30,10 @@ _MODEL = ConfigDict(frozen=True)
 
 
 class Carried(BaseModel):
-    """The state of a saga between two runs.
+    """The state of a flow between two runs.
 
     Attributes:
-        plan: the recorded plan, as JSON.
+        plan: the recorded plan of a saga, as JSON.
         origin: the run id in which the flow itself began.
         began: when it began.
         ended: names of the steps that what comes after them needn't wait for: those that have ended well, or, where
@@ -53,11 +54,12 @@ class Carried(BaseModel):
         cancelled: whether a cancel ends it.
         stopped: who stopped it.
         expired: whether its deadline ends it.
+        leg: the one to enter, of a long-running operation.
     """
 
     model_config = _MODEL
 
-    plan: str
+    plan: str = ""
     origin: str
     began: datetime
     ended: tuple[str, ...] = ()
@@ -77,14 +79,15 @@ class Carried(BaseModel):
     cancelled: bool = False
     stopped: Note | None = None
     expired: bool = False
+    leg: Leg | None = None
 
     def steps(self) -> Iterator[CarriedStep]:
         """Read the steps that may have to be undone."""
         return (CarriedStep.from_json(row, self.origin) for row in self.records)
 
-    def planned(self) -> Plan:
-        """Read the plan."""
-        return Plan.model_validate_json(self.plan)
+    def planned(self) -> Plan | None:
+        """Read the plan, if there is one."""
+        return Plan.model_validate_json(self.plan) if self.plan else None
 
     def pack(self) -> Json:
         """Write it, compressed.
@@ -94,7 +97,7 @@ class Carried(BaseModel):
         """
         packed = b64encode(compress(self.model_dump_json(exclude_defaults=True).encode())).decode()
         if len(packed) > LIMIT:
-            carries = f"what this saga carries into its next run has {len(packed)} bytes packed"
+            carries = f"what this flow carries into its next run has {len(packed)} bytes packed"
             raise HistoryLimit(
                 f"{carries}, {LIMIT} are allowed; keep large values elsewhere and pass references"
             )
@@ -102,9 +105,12 @@ class Carried(BaseModel):
 
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
-        """Read it back, if a start input is one."""
+        """Read it back, if a start input is one: a user's own input may look like it."""
         text = carried_text(value)
-        return None if text is None else cls.model_validate_json(text)
+        try:
+            return None if text is None else cls.model_validate_json(text)
+        except ValidationError:
+            return None
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""
@@ -120,7 +126,7 @@ def take_along(
     earlier: tuple[Json, ...] = (),
     planned: Collection[str] = (),
 ) -> Carried:
-    """Give what every saga carries; what is still to run is added by who runs it.
+    """Give what every flow carries; what is still to run is added by who runs it.
 
     Args:
         plan: as it was recorded.
@@ -161,10 +167,15 @@ def restore(carried: Carried, run: Run) -> None:
     run.board.restore(carried.states)
 
 
-def records_of(carried: Carried, plan: Recorded, run_id: str) -> list[UndoRecord]:
+def records_of(carried: Carried, plan: Recorded | None, run_id: str) -> list[UndoRecord]:
     """Give the records of steps that earlier runs began, before all of this run."""
-    first = -len(carried.records)
-    return [
-        kept.record(order, *(kept.unplanned or plan.undo(kept.step)), run_id)
-        for order, kept in enumerate(carried.steps(), first)
-    ]
+    records = []
+    for order, kept in enumerate(carried.steps(), -len(carried.records)):
+        operation, undo = kept.unplanned or _planned(plan, kept.step)
+        records.append(kept.record(order, operation, undo, run_id))
+    return records
+
+
+def _planned(plan: Recorded | None, step: str) -> tuple[str, UndoSpec]:
+    assert plan is not None, "a step that no plan tells of is carried with how it is undone"
+    return plan.undo(step)

@@ -23,6 +23,7 @@ from flows._flow import Flow
 from flows._inline import flow_report
 from flows._interpreter import Interpreter
 from flows._linear_report import live_workflow_report
+from flows._metadata import FlowMetadata
 from flows._operated import Operated
 from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
@@ -92,6 +93,12 @@ class Dispatching(Operated):
             return self._at.run.board.view()
         return {"flow": workflow.info().workflow_type, "state": self._state, "steps": {}}
 
+    @workflow.query(name="metadata", description="The flow's progress")
+    def _progress(self) -> dict[str, Any]:
+        if hasattr(self, "_scope"):
+            return self._at.run.board.metadata().model_dump(mode="json")
+        return FlowMetadata(flow=workflow.info().workflow_type, state=self._state).model_dump(mode="json")
+
     @workflow.query(name="plan", description="The recorded plan: what --type saga takes as its input")
     def _recorded(self) -> Json:
         return self._plan.to_json() if hasattr(self, "_plan") else None
@@ -118,6 +125,10 @@ class Dispatching(Operated):
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()
         carried = _carried(args)
+        if carried is not None and not carried.plan:
+            raise RuntimeError(
+                f"no worker here knows {workflow.info().workflow_type}, whose next leg this is; serve it again"
+            )
         if carried is not None:
             carried.control(self._asked)
             return await self._interpret(carried.plan, guard, carried)
@@ -153,6 +164,8 @@ class Dispatching(Operated):
 
 def _carried(args: Sequence[RawValue]) -> Carried | None:
     """Read what the run before this one handed on, if it did."""
+    if workflow.info().continued_run_id is None:
+        return None
     if len(args) != 1 or args[0].payload.metadata.get("encoding") != b"json/plain":
         return None
     data = args[0].payload.data

@@ -95,6 +95,10 @@ class DeadlineExceeded(CounterstepError):
     """The flow's own deadline passed before its end."""
 
 
+class WaitDeadlineExceeded(CounterstepError):
+    """What was waited for didn't end in time; the message names it, and the seconds (seed lro)."""
+
+
 class ApprovalRejected(CounterstepError):
     """An operator rejected an approval."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from activities import CounterstepError, NotSerializable, Status
+from activities import CounterstepError, DefinitionError, NotSerializable, Status
 from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
@@ -25,7 +25,13 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
 
     Raises:
         SequenceFailed: with its report, after it was unwound by its own policy.
+        DefinitionError: when it can't be inline.
     """
+    if not cls._inline:
+        raise DefinitionError(
+            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; start it, "
+            "and wait for it by its name"
+        )
     data = cls.input.dump(input, f"{at.path}{cls.definition}: input")
     digest = call_digest("flow", str(cls.definition), data, options.key)
 

@@ -49,6 +49,7 @@ class Interpreter:
         self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
         heapify(self._ready)
         scope.graph = plan.after | (carried.after if carried else {})
+        self._run.board.total = sum(plan.kind(name) not in ("constant", "subsaga") for name in self._names)
         if carried is not None:
             restore(carried, self._run)
             scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
+from activities._wire import in_leg
 from counterstep.reports import RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carried_step import CarriedStep
@@ -86,6 +87,7 @@ def left_by(
     """
     steps = {taken.step: taken for taken in earlier.steps}
     undone: dict[str, None] = {}
+    runs = _of_legs(runs)
     for run in runs:
         carried = Carried.unpack(run.input)
         for taken in (*_carried(run, carried), *_run(run, inside.get(run.run_id, ()))):
@@ -103,6 +105,18 @@ def left_by(
 def _partly_undone(taken: Taken, undone: Iterable[str]) -> bool:
     """Whether a child flow answers no call any more, since something in it was undone."""
     return bool(taken.flow) and any(step.startswith(f"{taken.flow}/") for step in undone)
+
+
+def _of_legs(runs: Sequence[RunHistory]) -> Sequence[RunHistory]:
+    """Name the steps of a long-running operation with their legs, since each leg gives names anew."""
+    legs = [carried.leg if (carried := Carried.unpack(run.input)) else None for run in runs]
+    if not any(legs):
+        return runs
+    numbered = zip(runs, (leg.number if leg else 0 for leg in legs), strict=True)
+    return [
+        replace(run, steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps))
+        for run, number in numbered
+    ]
 
 
 def merged(before: Taken | None, new: Taken) -> Taken:
@@ -162,7 +176,8 @@ def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
     """Give the steps of a flow's earlier runs, whose histories may be gone."""
     if carried is None:
         return
-    steps = carried.planned().steps
+    plan = carried.planned()
+    steps = plan.steps if plan else ()
     planned = {step.name: (step.operation, step.undo) for step in steps if isinstance(step, OperationStep)}
     for kept in carried.steps():
         yield _kept(run, *(kept.unplanned or planned[kept.step]), kept)

@@ -56,6 +56,10 @@ class Operated:
     def _status(self) -> dict[str, Any]:
         return self._at.run.board.view()
 
+    @workflow.query(name="metadata", description="The flow's progress")
+    def _progress(self) -> dict[str, Any]:
+        return self._at.run.board.metadata().model_dump(mode="json")
+
     @workflow.query(name="report", description="The report tree, as this run knows it")
     def _report(self) -> Json:
         return tree_json(flow_report(self._at, ""))

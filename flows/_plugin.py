@@ -36,6 +36,7 @@ from flows._services import Services
 from flows._traces import ShortTraces, told
 from flows._undo_services import UndoServices
 from flows._undoing import Undo, Undoing
+from flows._wait_services import WaitServices
 
 _SDK_THROTTLE = timedelta(seconds=60)
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
@@ -79,6 +80,7 @@ class CounterstepPlugin(SimplePlugin):
         self._workers = 0
         self._entering = asyncio.Lock()
         self._stack = AsyncExitStack()
+        self._waits = WaitServices(self._current)
         super().__init__(
             "counterstep",
             data_converter=lambda given: _guarded(data_converter or given),
@@ -121,6 +123,7 @@ class CounterstepPlugin(SimplePlugin):
             *operations,
             *Services(self._registry).activities(),
             *UndoServices(self._registry).activities(),
+            *self._waits.activities(),
         ]
 
     def _current(self) -> Host:
@@ -145,6 +148,7 @@ class CounterstepPlugin(SimplePlugin):
     async def _enter(self) -> None:
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
         self._stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        self._stack.callback(self._waits.close)
         try:
             self._host = Host(await self._entered(), self._secrets, executor)
             _check_deps(self._registry, self._host)

@@ -53,6 +53,8 @@ class Run:
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
+        self.leg = 0
+        self.onward: dict[str, Any] = {}  # options of continue_as_new
         self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False
@@ -72,7 +74,8 @@ class Run:
         """Make the header of a step."""
         origin = None if self.origin == self.info.run_id else self.origin
         return StepHeader(
-            run=self.info.run_id, **{"origin": origin, **(self.root.header() if self.root else {}), **more}
+            run=self.info.run_id,
+            **{"origin": origin, "leg": self.leg, **(self.root.header() if self.root else {}), **more},
         )
 
     def identity(self, step: str, header: StepHeader) -> Identity:
@@ -82,7 +85,7 @@ class Run:
             workflow=header.workflow or self.info.workflow_id,
             origin=header.origin or header.run,
             leg=header.leg,
-            step=header.path + (header.step or step),
+            step=(header.path + (header.step or step)).removesuffix("/"),
         )
 
     async def go_on(self) -> None:

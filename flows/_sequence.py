@@ -54,6 +54,11 @@ class Sequence(Operated, Generic[In, Out]):
     input: ClassVar[Schema[Any]]
     output: ClassVar[Schema[Any]]
     _body: ClassVar[Callable[..., Awaitable[Any]]]
+    _types: ClassVar[tuple[str, ...]] = ("Input", "Output")
+    _ours: ClassVar[tuple[str, ...]] = (
+        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at",
+    )  # fmt: skip
+    _inline: ClassVar[bool] = True
     __counterstep_input__: ClassVar[Callable[[int], RawValue | InvalidInput]]
 
     def __init_subclass__(
@@ -72,7 +77,7 @@ class Sequence(Operated, Generic[In, Out]):
         if id is not None or version is not None:
             _declare(cls, id or "", version or "")
 
-    async def run(self, input: In) -> Out:
+    async def run(self, input: In, /) -> Out:
         """The body, written by the author.
 
         Args:
@@ -254,6 +259,19 @@ class Sequence(Operated, Generic[In, Out]):
         """
         await undo_step(self._at, report.step)
 
+    async def _start(self, cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
+        run = Run(cls.definition, control=self._asked)
+        scope = self._scope = Scope(run, cls.definition, cls.policy)
+        try:
+            scope.input = typed = cls.input.load(
+                start_json(raw, str(cls.definition)), f"{cls.definition}: input"
+            )
+            await run.go_on()
+        except InvalidInput:
+            run.board.move("refused")
+            raise
+        return await Flow(scope, cls.output).main(lambda: cls._body(self, typed))
+
 
 AnySequence = type[Sequence[Any, Any]]
 
@@ -273,14 +291,14 @@ def _misfit(definition: Any, child: bool) -> str:
 
 def _declare(cls: AnySequence, id: str, version: str) -> None:
     cls.definition = declared(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
-    cls.input, cls.output = (Schema(type_) for type_ in _types(cls))
+    cls.input, cls.output = (Schema(type_) for type_ in type_arguments(cls)[:2])
     if not inspect.iscoroutinefunction(getattr(cls, "_body", None)):
         raise DefinitionError(f"{cls.definition}: write async def run(self, input)")
     if cls.policy.on_failure == "continue":
         raise DefinitionError(
             f'{cls.definition}: on_failure="continue" is for plans; a body says itself what it goes on after'
         )
-    for name in ("_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at"):
+    for name in cls._ours:
         if name in cls.__dict__:
             raise DefinitionError(f"{cls.definition}: {name} is ours; choose another name")
     if not workflow.unsafe.in_sandbox():
@@ -299,17 +317,22 @@ def _define(cls: AnySequence) -> None:
     workflow.defn(name=str(cls.definition))(cls)
 
 
-def _types(cls: AnySequence) -> tuple[Any, Any]:
+def type_arguments(cls: AnySequence) -> tuple[Any, ...]:
+    """Give the types that a class names, such as ``Sequence[Input, Output]``.
+
+    Raises:
+        DefinitionError: when it doesn't.
+    """
+    kind = next(base for base in cls.__mro__ if "_types" in base.__dict__)
     for base in (b for c in cls.__mro__ for b in getattr(c, "__orig_bases__", ())):
         if (
             isinstance(get_origin(base), type)
-            and issubclass(get_origin(base), Sequence)
-            and len(get_args(base)) == 2
+            and issubclass(get_origin(base), kind)
+            and len(get_args(base)) == len(cls._types)
         ):
-            input, output = get_args(base)
-            return input, type(None) if output is None else output
+            return tuple(type(None) if found is None else found for found in get_args(base))
     raise DefinitionError(
-        f"{cls.__name__}: write class {cls.__name__}(Sequence[Input, Output], id=…, version=…)"
+        f"{cls.__name__}: write class {cls.__name__}({kind.__name__}[{', '.join(cls._types)}], id=…, version=…)"
     )
 
 
@@ -317,7 +340,7 @@ def _entry(cls: AnySequence) -> Any:
     """Make the method that Temporal calls, around the author's body."""
 
     async def run(self: Any, input: RawValue) -> Any:
-        return await _start(self, cls, input)
+        return await self._start(cls, input)
 
     run.__module__, run.__qualname__ = cls.__module__, f"{cls.__qualname__}.run"
     run.__doc__ = cls._body.__doc__
@@ -329,15 +352,3 @@ def _no_input(cls: AnySequence, count: int) -> RawValue | InvalidInput:
     if count == 0 and cls.input.type is EmptyInput:
         return RawValue(json_payload({}))
     return wrong_count(count, str(cls.definition))
-
-
-async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
-    run = Run(cls.definition, control=self._asked)
-    scope = self._scope = Scope(run, cls.definition, cls.policy)
-    try:
-        scope.input = typed = cls.input.load(start_json(raw, str(cls.definition)), f"{cls.definition}: input")
-        await run.go_on()
-    except InvalidInput:
-        run.board.move("refused")
-        raise
-    return await Flow(scope, cls.output).main(lambda: cls._body(self, typed))

@@ -284,7 +284,7 @@ async def test_what_is_too_large_to_be_carried_is_undone_in_time(
     assert [kind for kind, _ in found] == ["Stuck", "HistoryLimit"]
     assert found[0][1].split("\n")[1:] == ["not undone: n5 (bulky@1.0.0): RuntimeError: undo of n5 down"]
     assert re.fullmatch(
-        r"what this saga carries into its next run has \d+ bytes packed, 6000 are allowed; "
+        r"what this flow carries into its next run has \d+ bytes packed, 6000 are allowed; "
         "keep large values elsewhere and pass references",
         found[1][1],
     )
