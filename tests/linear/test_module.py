@@ -6,7 +6,6 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from temporalio.client import Client
 
 from flows import linear, load_modules
 from tests.conftest import Serve
-from tests.support import World, new_id
-from tests.worker.support import ROOT, Process, running
+from tests.spawning import ROOT, alive, spawner
+from tests.support import World, eventually, new_id
 
 PAGE = (ROOT / "docs" / "linear.md").read_text()
 
@@ -55,27 +54,17 @@ async def test_what_the_page_shows(page: Callable[[], Any], serve: Serve, task_q
     assert whole.step_sequence == (*(f"restart/{row}" for row, _ in rows), "again/stop", "again/restart")
 
 
-async def test_a_crash_while_a_step_runs(
-    tmp_path: Path, world: World, dev_address: str, task_queue: str
-) -> None:
+async def test_a_crash_while_a_step_runs(world: World, dev_address: str, task_queue: str) -> None:
     """F15: a done, the worker killed in b → b again, under the same key; a isn't; the workflow is a success."""
     world.switch("die-b")
-    command = [sys.executable, "-m", "tests.linear.crashing", dev_address, task_queue, str(world.folder)]
-    with ExitStack() as stack:
-
-        def worker() -> Process:
-            process = stack.enter_context(running(command, tmp_path, {"PYTHONPATH": str(ROOT)}))
-            process.until("Serving")
-            return process
-
-        first = worker()
+    with spawner("tests.linear.crashing") as workers:
+        first = workers.spawn(dev_address, task_queue, str(world.folder))
         client = await Client.connect(dev_address)
         handle = await client.start_workflow(
             "risky-steps", id=new_id(), task_queue=task_queue, task_timeout=timedelta(seconds=1)
         )
-        while first.popen.poll() is None:
-            await asyncio.sleep(0.05)
-        worker()
+        await eventually(lambda: not alive(first))
+        workers.spawn(dev_address, task_queue, str(world.folder))
         assert await asyncio.wait_for(handle.result(), 60) is None
         report = await linear.fetch_workflow_report(client, handle.id)
     assert [call[0] for call in world.calls] == ["a", "b", "b", "c"]
