@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, get_args
 
 import pydantic_core
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core.core_schema import ErrorType
 from temporalio.exceptions import ApplicationError, FailureError
@@ -171,8 +173,10 @@ def _details(chain: list[BaseException]) -> list[_Details]:
 
 
 def _size(detail: Any) -> int:
-    """Count a detail's bytes as JSON; one that isn't JSON never has room."""
+    """Count a detail's bytes as JSON, protobuf's own for a message; one that isn't JSON never has room."""
     try:
+        if isinstance(detail, Message):
+            return len(MessageToJson(detail).encode())  # fails on an Any of a type that isn't known here
         return len(pydantic_core.to_json(detail))
     except Exception:
         return DETAILS_LIMIT + 1

@@ -33,7 +33,7 @@ def in_leg(step: str, leg: int) -> str:
 
 def without_leg(step: str) -> str:
     """Give the name that a step had in its own leg."""
-    return _LEG.sub("", step, count=1) if step.startswith("leg:") else step
+    return _LEG.sub("", step) if "leg:" in step else step
 
 
 class StepHeader(BaseModel):
@@ -44,6 +44,7 @@ class StepHeader(BaseModel):
         origin: where the flow began, if that is another run.
         workflow: the workflow id that its key is made with, if the step was taken over from another run.
         step: its name, if the activity id doesn't tell.
+        path: of a child flow's steps in the flow that all began with; its key is made with it.
         leg: of a long-running operation.
         series: id and order of its series.
         key: the call's own key.
@@ -57,6 +58,7 @@ class StepHeader(BaseModel):
     origin: str | None = None
     workflow: str | None = None
     step: str | None = None
+    path: str = ""
     leg: int = 0
     series: tuple[str, int] | None = None
     key: str | None = None
@@ -102,6 +104,8 @@ class Verdict:
         generation: how often the input was changed.
         changed: the input as changed, in a list of one; empty when it never was.
         saved: what the handler saved last.
+        errors: that the handler noted, a line each.
+        metadata: that the handler noted, base64 by name.
     """
 
     failures: int = 0
@@ -111,6 +115,8 @@ class Verdict:
     generation: int = 0
     changed: tuple[Json, ...] = ()
     saved: Json = None
+    errors: tuple[str, ...] = ()
+    metadata: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """Give what differs from the defaults."""
@@ -121,7 +127,8 @@ class Verdict:
     def from_json(cls, data: Json) -> Verdict:
         """Read it back, leaving out what this version doesn't know."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        return cls(**{**known, "changed": tuple(known.get("changed", ()))})
+        tuples = {name: tuple(known.get(name, ())) for name in ("changed", "errors")}
+        return cls(**{**known, **tuples})
 
     @property
     def was_called(self) -> bool:
@@ -138,6 +145,9 @@ class Verdict:
 
 
 _NOTHING = Verdict()
+
+BESIDE = ("generation", "changed", "saved", "errors", "metadata")
+"""What of a verdict goes beside the result of a step that ended well."""
 
 
 def mark_of(details: Sequence[Any]) -> dict[str, Any]:

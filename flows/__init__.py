@@ -1,5 +1,11 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Linear workflows, with names of their own
+from flows import linear
+
+# Actions
+from flows._actions import Action, ActionService
+
 # Errors
 from flows._control import Decision
 
@@ -8,6 +14,7 @@ from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
+    DeadlineExceeded,
     ExecutionStopped,
     HistoryLimit,
     InvalidPlan,
@@ -20,6 +27,7 @@ from flows._errors import (
     Stuck,
     WaitDeadlineExceeded,
 )
+from flows._jobs import Job, NoData, ignore_error, with_error_handler
 from flows._longrunning import LongRunning
 from flows._metadata import FlowMetadata
 
@@ -27,6 +35,7 @@ from flows._metadata import FlowMetadata
 from flows._module import Module, load_modules
 from flows._operation_name import operation_name
 from flows._plan import Plan
+from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
@@ -37,18 +46,24 @@ from flows._undone import Undone
 from flows._wait_services import OperationsService
 
 __all__ = [
+    "Action",
+    "ActionService",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
     "Dag",
+    "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
     "FlowMetadata",
     "HistoryLimit",
     "InvalidPlan",
+    "Job",
     "Kept",
+    "LargePlan",
     "LongRunning",
     "Module",
+    "NoData",
     "OperationFailed",
     "OperationsService",
     "Pending",
@@ -66,10 +81,13 @@ __all__ = [
     "TASK_QUEUE",
     "Undone",
     "WaitDeadlineExceeded",
+    "ignore_error",
+    "linear",
     "load_modules",
     "no_undo",
     "operation_name",
     "saga",
     "start",
     "undo",
+    "with_error_handler",
 ]

@@ -9,7 +9,7 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Statu
 from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
-from flows._errors import SequenceFailed, first_of, unwinds
+from flows._errors import SequenceFailed, first_of, original, unwinds
 from flows._flow import unwind_scope
 from flows._scope import Options, Scope
 from flows._step import wait_for
@@ -29,8 +29,8 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
     """
     if not cls._inline:
         raise DefinitionError(
-            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; start it, "
-            "and wait for it by its name"
+            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; "
+            "say child=True, or start it and wait for it by its name"
         )
     data = cls.input.dump(input, f"{at.path}{cls.definition}: input")
     digest = call_digest("flow", str(cls.definition), data, options.key)
@@ -68,7 +68,7 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     inner.end(Status.FAILED, error=error)
     cancelled = isinstance(error, asyncio.CancelledError)
     if inner.policy.on_failure == "unwind" and not at.run.control.ending and at.run.guard.error is None:
-        task = asyncio.create_task(unwind_scope(inner))
+        task = asyncio.create_task(unwind_scope(inner, original(Failure.of(error))))
         cancelled = await wait_for([task]) or cancelled
         task.result()
     at.records += inner.records

@@ -20,6 +20,7 @@ from temporalio.worker import (
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
+    StartChildWorkflowInput,
     StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -35,7 +36,7 @@ _NEXT: ContextVar[StepHeader | None] = ContextVar("counterstep_next_header", def
 
 @contextmanager
 def with_header(header: StepHeader) -> Iterator[None]:
-    """Send a header with the activity that is started inside."""
+    """Send a header with the activity, or the child, that is started inside."""
     token = _NEXT.set(header)
     try:
         yield
@@ -60,6 +61,14 @@ class _Outbound(WorkflowOutboundInterceptor):
                 heartbeat_timeout=self.heartbeat_timeout,
             )
         return super().start_activity(input)
+
+    async def start_child_workflow(
+        self, input: StartChildWorkflowInput
+    ) -> workflow.ChildWorkflowHandle[Any, Any]:
+        header = _NEXT.get()
+        if header is not None:
+            input = replace(input, headers={**input.headers, HEADER: header.payload()})
+        return await super().start_child_workflow(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
         header = _NEXT.get()

@@ -6,12 +6,13 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Generic, Literal, TypeGuard, TypeVar, get_args, get_origin, overload
 
 from temporalio import workflow
 from temporalio.common import RawValue
 
 from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Operation, Retry
+from activities._definition import declared
 from activities._json import Json
 from activities._schema import Schema
 from activities._wire import json_payload
@@ -25,6 +26,8 @@ from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._policy import Policy
 from flows._run import Run
+from flows._saga import Saga
+from flows._sandbox import Later, another_runs
 from flows._scope import Options, Scope
 from flows._start_input import start_json
 
@@ -93,7 +96,12 @@ class Sequence(Operated, Generic[In, Out]):
     @overload
     async def execute(
         self, definition: type[Sequence[I, O]], input: I, *, step: str | None = ..., force: bool = ...,
-        key: str | None = ...,
+        key: str | None = ..., hold: bool = ..., child: bool = ...,
+    ) -> Report[I, O]: ...  # fmt: skip
+    @overload
+    async def execute(
+        self, definition: Saga[I, O], input: I, *, step: str | None = ..., force: bool = ...,
+        key: str | None = ..., hold: bool = ..., child: Literal[True],
     ) -> Report[I, O]: ...  # fmt: skip
     async def execute(
         self,
@@ -105,20 +113,25 @@ class Sequence(Operated, Generic[In, Out]):
         force: bool = False,
         key: str | None = None,
         hold: bool = True,
+        child: bool = False,
     ) -> Report[Any, Any]:
-        """Execute an operation, or another flow inline (seed: ``ExecuteOperation``, ``ExecuteSequence``).
+        """Execute an operation, or another flow (seed: ``ExecuteOperation``, ``ExecuteSequence``).
+
+        A flow runs inline, as a namespace of this one; with ``child=True`` as a child workflow with a history of
+        its own, which hands what would undo it to this one. A saga is always a child.
 
         An equal call (same definition, equal input, same key) that already succeeded in this run is answered
         with its report, and isn't run again.
 
         Args:
-            definition: an operation or a sequence class.
+            definition: an operation, a sequence class, or a saga.
             input: what it gets.
             step: a name for the step; the definition's id unless given.
             retry: instead of the operation's own.
             force: run it even if an equal call succeeded.
             key: part of equality, apart from the input.
             hold: whether it may wait for an operator when it fails, where the policy says so.
+            child: whether a flow runs as a child workflow.
 
         Raises:
             OperationFailed, SequenceFailed: with ``.report``. Caught, the step stays as it is.
@@ -127,11 +140,13 @@ class Sequence(Operated, Generic[In, Out]):
             HistoryLimit: when unwinding needs what is left of the history.
         """
         options = Options(step=step, retry=retry, force=force, key=key, hold=hold)
-        if isinstance(definition, Operation):
+        if isinstance(definition, Operation) and not child:
             return await self._at.execute(definition, input, options)
+        if child and is_flow(definition):
+            return await self._at.execute_child(definition, input, options)
         if isinstance(definition, type) and issubclass(definition, Sequence):
             return await execute_inline(self._at, definition, input, options)
-        raise DefinitionError(f"execute takes an operation or a sequence class, not {definition!r}")
+        raise DefinitionError(_misfit(definition, child))
 
     async def execute_n(
         self,
@@ -261,19 +276,44 @@ class Sequence(Operated, Generic[In, Out]):
 AnySequence = type[Sequence[Any, Any]]
 
 
+def is_flow(value: Any) -> TypeGuard[AnySequence | Saga[Any, Any]]:
+    """Whether something is a flow's declaration."""
+    return isinstance(value, Saga) or (isinstance(value, type) and issubclass(value, Sequence))
+
+
+def _misfit(definition: Any, child: bool) -> str:
+    if isinstance(definition, Saga):
+        return f"{definition.definition} is a saga, which a sequence runs as a child; say child=True"
+    if child and isinstance(definition, Operation):
+        return f"{definition.definition} is an operation, and only a flow can be a child; leave child out"
+    return f"execute takes an operation, a sequence class or a saga, not {definition!r}"
+
+
 def _declare(cls: AnySequence, id: str, version: str) -> None:
-    cls.definition = Definition(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
+    cls.definition = declared(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
     cls.input, cls.output = (Schema(type_) for type_ in type_arguments(cls)[:2])
     if not inspect.iscoroutinefunction(getattr(cls, "_body", None)):
         raise DefinitionError(f"{cls.definition}: write async def run(self, input)")
+    if cls.policy.on_failure == "continue":
+        raise DefinitionError(
+            f'{cls.definition}: on_failure="continue" is for plans; a body says itself what it goes on after'
+        )
     for name in cls._ours:
         if name in cls.__dict__:
             raise DefinitionError(f"{cls.definition}: {name} is ours; choose another name")
     if not workflow.unsafe.in_sandbox():
         cls.input.check(f"{cls.definition}: input")
         cls.output.check(f"{cls.definition}: output")
-    cls.run = _entry(cls)  # type: ignore[method-assign]
     cls.__counterstep_input__ = lambda count: _no_input(cls, count)
+    if another_runs(str(cls.definition)):
+        cls.run = Later(lambda: _define(cls))  # type: ignore[assignment, method-assign]
+    else:
+        _define(cls)
+
+
+def _define(cls: AnySequence) -> None:
+    """Make the class a Temporal workflow."""
+    cls.run = _entry(cls)  # type: ignore[method-assign]
     workflow.defn(name=str(cls.definition))(cls)
 
 

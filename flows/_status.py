@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -76,7 +77,11 @@ class Board:
 
     def set(self, step: str, state: str) -> None:
         """Show a step's state."""
-        self._steps[step] = state
+        self.set_all([step], state)
+
+    def set_all(self, steps: Iterable[str], state: str) -> None:
+        """Show the same state of steps."""
+        self._steps |= dict.fromkeys(steps, state)
         self.show()
 
     def drop(self, step: str) -> None:

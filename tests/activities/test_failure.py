@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.status_pb2 import Status
 from pydantic import BaseModel, ValidationError
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.converter import DataConverter
@@ -262,3 +264,12 @@ def test_details_share_64_kb() -> None:
     assert isinstance(inner, ApplicationError)
     assert (wired.message, wired.details, inner.details) == ("a", ("x" * 40_000,), ("y",))
     assert inner.message == "b" * (8192 - len(LEFT_OUT) - 20) + " [cut]" + LEFT_OUT
+
+
+def test_a_protobuf_message_among_the_details_is_kept() -> None:
+    """A message is recorded as it is; one that holds a message of an unknown type is left out, and counted."""
+    status = Status(code=9, message="no seats")
+    unreadable = Status(details=[AnyMessage(type_url="type.googleapis.com/no.Such", value=b"x")])
+    wired = on_wire(ApplicationError("no seats", status, unreadable, {"n": 1}))
+    assert wired.details == (status, {"n": 1})
+    assert wired.message == f"no seats{LEFT_OUT}"

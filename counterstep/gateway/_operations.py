@@ -1,0 +1,102 @@
+"""``google.longrunning.Operations``, whatever the transport: get, list, wait, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+
+from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperationsResponse, Operation
+
+from counterstep.gateway._errors import invalid, not_found
+from counterstep.gateway._listing import Listing
+from counterstep.gateway._temporal import Run, Temporal
+from counterstep.gateway._tombstones import Tombstones, internal_type
+from counterstep.gateway._view import View, view
+from counterstep.gateway._waits import Waits
+from flows._operation_name import parse_operation_name
+
+NAME_LIMIT = 4096
+
+
+class Operations:
+    """The five methods. Temporal is the only state, so any number of these may stand side by side."""
+
+    def __init__(self, temporal: Temporal, waits: Waits, tombstones: Tombstones, page_limit: int) -> None:
+        """Take what they work with."""
+        self._temporal = temporal
+        self._waits = waits
+        self._tombstones = tombstones
+        self._listing = Listing(temporal, self._look, page_limit)
+
+    async def get(self, name: str) -> Operation:
+        """Give the latest state; no worker is asked."""
+        parent, workflow_id = parsed(name)
+        found = await self._look(workflow_id, parent)
+        if found is None:
+            raise not_found(name)
+        return found[1].operation
+
+    async def wait(self, name: str, seconds: float) -> Operation:
+        """Give the operation when it is done, or its latest state when the time is over.
+
+        Args:
+            name: of the operation.
+            seconds: how long to wait at most.
+        """
+        operation = await self.get(name)
+        if operation.done or seconds <= 0:
+            return operation
+        await self._waits.until_done(parsed(name)[1], seconds)
+        return await self.get(name)
+
+    async def cancel(self, name: str) -> None:
+        """Begin unwinding; one that is done stays as it is."""
+        run = await self._run(name)
+        if run.open:
+            await self._temporal.cancel(run)
+
+    async def delete(self, name: str) -> None:
+        """Hide it; the flow goes on, and its history stays."""
+        await self._tombstones.put(await self._run(name), name)
+
+    async def list(self, request: ListOperationsRequest) -> ListOperationsResponse:
+        """Give a page, newest first."""
+        return await self._listing.page(request)
+
+    async def _run(self, name: str) -> Run:
+        run = await self._visible(parsed(name)[1])
+        if run is None:
+            raise not_found(name)
+        return run
+
+    async def _visible(self, workflow_id: str) -> Run | None:
+        """Find the newest run, unless it is hidden, or no operation."""
+        run, tombstone = await asyncio.gather(
+            self._temporal.describe(workflow_id), self._tombstones.of(workflow_id)
+        )
+        if run is None or internal_type(run.type) or self._tombstones.hides(tombstone, run):
+            return None
+        return run
+
+    async def _look(self, workflow_id: str, parent: str) -> tuple[Run, View] | None:
+        """Find the newest run and show it; none if it expires meanwhile."""
+        run = await self._visible(workflow_id)
+        if run is None:
+            return None
+        closing = None if run.open else await self._temporal.closing(run)
+        if closing is None and not run.open:
+            return None
+        return run, await view(self._temporal, run, closing, parent)
+
+
+def parsed(name: str) -> tuple[str, str]:
+    """Take a name apart: parent, workflow id.
+
+    Raises:
+        GatewayError: INVALID_ARGUMENT.
+    """
+    if len(name) > NAME_LIMIT:
+        raise invalid("name", f"has {len(name)} characters, {NAME_LIMIT} are allowed", "INVALID_NAME")
+    try:
+        return parse_operation_name(name)
+    except ValueError as error:
+        raise invalid("name", str(error), "INVALID_NAME") from None

@@ -1,0 +1,308 @@
+"""The gateway's process: settings, then servers, until a signal asks to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvicorn
+from starlette.applications import Starlette
+from temporalio.client import Client
+
+from activities import Registry
+from counterstep.gateway._access import EVERYTHING, Access, AccessError, Permission, read_tokens
+from counterstep.gateway._calls import Calls
+from counterstep.gateway._errors import GatewayError
+from counterstep.gateway._grpc import OperationsService, make_server, set_health
+from counterstep.gateway._http import HttpService
+from counterstep.gateway._metrics import Metrics
+from counterstep.gateway._operations import Operations
+from counterstep.gateway._starting import Starting
+from counterstep.gateway._temporal import Temporal
+from counterstep.gateway._tombstones import Tombstones
+from counterstep.gateway._waits import Waits
+
+_CHECK_EVERY = 3.0
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_log = logging.getLogger("counterstep.gateway")
+
+
+class GatewayStartError(Exception):
+    """The gateway can't start; the message says why, in words for the person who started it."""
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """How a gateway serves.
+
+    Attributes:
+        listen: host and port of gRPC; none to leave it out. Port 0 takes a free one.
+        http: the same, of HTTP.
+        task_queue: where the flows that it starts are served.
+        tokens: a file with bearer tokens; with it every call needs one.
+        allow: what callers may do who need none.
+        cert: the server's certificate chain, PEM.
+        key: its key.
+        client_ca: who signs clients' certificates; with it every client needs one.
+        page_limit: operations in a page, at most.
+        wait_limit: how long a wait may take.
+        open_waits: how many may be open at once.
+        grace: how long calls may go on when the gateway is asked to end.
+    """
+
+    listen: str | None = "127.0.0.1:7250"
+    http: str | None = "127.0.0.1:7251"
+    task_queue: str = "counterstep"
+    tokens: Path | None = None
+    allow: frozenset[Permission] = EVERYTHING
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    page_limit: int = 200
+    wait_limit: timedelta = timedelta(minutes=10)
+    open_waits: int = 1000
+    grace: timedelta = timedelta(seconds=10)
+
+    def access(self) -> Access:
+        """Read who may do what.
+
+        Raises:
+            GatewayStartError: when the file can't be used, or the gateway would be open to anybody.
+        """
+        if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
+            raise GatewayStartError(
+                "--tls-cert and --tls-key belong together, and --tls-client-ca needs them"
+            )
+        for where in filter(None, (self.listen, self.http)):
+            if not (self.tokens or self.client_ca or is_loopback(address(where)[0])):
+                raise GatewayStartError(
+                    f"{where} can be reached from elsewhere: "
+                    "give --tokens, or --tls-cert, --tls-key and --tls-client-ca"
+                )
+        try:
+            return Access(read_tokens(self.tokens) if self.tokens else (), self.allow)
+        except AccessError as error:
+            raise GatewayStartError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that serves.
+
+    Attributes:
+        grpc: host and port of gRPC, if it is served.
+        http: URL of HTTP, if it is served.
+        tombstones: marks of deleted operations.
+    """
+
+    grpc: str | None
+    http: str | None
+    tombstones: Tombstones
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    client: Client, settings: GatewaySettings, registry: Registry | None = None
+) -> AsyncIterator[Gateway]:
+    """Serve for as long as the block lasts; then let open calls end, waits at once.
+
+    Args:
+        client: Temporal's; a lazy one lets the gateway start without Temporal.
+        settings: how to serve.
+        registry: of flows that may be started over HTTP.
+
+    Raises:
+        GatewayStartError: when it can't.
+    """
+    access, temporal = settings.access(), Temporal(client)
+    waits, tombstones = Waits(temporal, settings.open_waits), Tombstones(temporal)
+    metrics, health = Metrics(lambda: waits.open), Health(temporal)
+    operations = Operations(temporal, waits, tombstones, settings.page_limit)
+    seconds = settings.wait_limit.total_seconds()
+    service = OperationsService(operations, Calls("grpc", access, metrics), seconds)
+    web = HttpService(
+        operations,
+        Starting(temporal, registry, settings.task_queue),
+        Calls("http", access, metrics),
+        metrics,
+        health.serving,
+        _hosts(settings, access),
+        seconds,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(_cancelled, asyncio.create_task(tombstones.keep_sweeping()))
+        url = await stack.enter_async_context(_http(web.app(), settings))
+        where = await stack.enter_async_context(_grpc(service, health, settings))
+        stack.callback(waits.stop)
+        yield Gateway(where, url, tombstones)
+
+
+class Health:
+    """Whether Temporal answers, asked at most once a second."""
+
+    def __init__(self, temporal: Temporal) -> None:
+        """Begin without an answer."""
+        self._temporal = temporal
+        self._asked = 0.0
+        self._serving = False
+        self._lock = asyncio.Lock()
+
+    async def serving(self) -> bool:
+        """Ask."""
+        async with self._lock:
+            if time.monotonic() - self._asked > 1 or not self._asked:
+                self._serving = await self._answers()
+                self._asked = time.monotonic()
+        return self._serving
+
+    async def _answers(self) -> bool:
+        try:
+            await self._temporal.check()
+        except GatewayError:
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def _grpc(
+    service: OperationsService, health: Health, settings: GatewaySettings
+) -> AsyncIterator[str | None]:
+    if not settings.listen:
+        yield None
+        return
+    server, servicer = make_server(service)
+    port = _bound(server, settings)
+    await set_health(servicer, serving=await health.serving())
+    await server.start()
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(_CHECK_EVERY)
+            await set_health(servicer, serving=await health.serving())
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield f"{_shown(settings.listen)}:{port}"
+    finally:
+        await _cancelled(keeping)
+        await servicer.enter_graceful_shutdown()
+        await server.stop(settings.grace.total_seconds())
+
+
+def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:
+    try:
+        if settings.cert is None or settings.key is None:
+            return server.add_insecure_port(str(settings.listen))
+        pair = (_read(settings.key), _read(settings.cert))
+        ca = _read(settings.client_ca) if settings.client_ca else None
+        credentials = grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+        return server.add_secure_port(str(settings.listen), credentials)
+    except RuntimeError:
+        raise GatewayStartError(f"can't listen on {settings.listen}: is something else there?") from None
+
+
+@contextlib.asynccontextmanager
+async def _http(app: Starlette, settings: GatewaySettings) -> AsyncIterator[str | None]:
+    if not settings.http:
+        yield None
+        return
+    bound = _socket(settings.http)
+    server = _Server(_uvicorn(app, settings))
+    serving = asyncio.create_task(server.serve([bound]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    try:
+        scheme = "https" if settings.cert else "http"
+        yield f"{scheme}://{_shown(settings.http)}:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        bound.close()
+
+
+def _uvicorn(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
+    tls: dict[str, Any] = {}
+    if settings.cert:
+        tls = {"ssl_certfile": settings.cert, "ssl_keyfile": settings.key}
+    if settings.client_ca:
+        tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    grace = max(1, round(settings.grace.total_seconds()))
+    return uvicorn.Config(
+        app, lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=grace, **tls,
+    )  # fmt: skip
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the process has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See base class."""
+        yield
+
+
+def address(text: str) -> tuple[str, int]:
+    """Take ``host:port`` apart.
+
+    Raises:
+        GatewayStartError: when it isn't one.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise GatewayStartError(f"{text!r} isn't HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hosts(settings: GatewaySettings, access: Access) -> frozenset[str]:
+    """Give the names that a gateway without tokens answers to; others come from a web page that tricks a browser."""
+    return frozenset() if access.tokens or settings.client_ca or not settings.http else _LOCAL
+
+
+def _socket(where: str) -> socket.socket:
+    host, port = address(where)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise GatewayStartError(f"can't listen on {where}: {error.strerror}") from None
+    return bound
+
+
+def _shown(where: str) -> str:
+    return where.rpartition(":")[0]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise GatewayStartError(f"can't read {file}: {error.strerror}") from None
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

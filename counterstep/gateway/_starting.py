@@ -1,0 +1,200 @@
+"""Starting flows: looked up and checked here, with the module's own models, before anything starts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import pydantic_core
+from google.rpc import code_pb2
+from pydantic import ValidationError
+from temporalio.api.common.v1 import Payload
+
+from activities import CounterstepError, InvalidInput, Operation, OperationNotFound, Registry
+from activities._failure import LOC_LIMIT, cut, reason_of
+from activities._json import Json, canonical
+from activities._wire import json_payload
+from counterstep.gateway._errors import GatewayError, invalid
+from counterstep.gateway._start_request import Start, already_there
+from counterstep.gateway._temporal import Temporal
+from flows import InvalidPlan, Saga
+from flows._dispatcher import PLAN
+from flows._operation_name import operation_name
+from flows._plan_read import checked_plan
+
+REQUEST_ID_LIMIT = 128
+_MEMO = "counterstep.request"
+_FIELD_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A flow that may start: its exact type, its input as its model writes it."""
+
+    type: str
+    input: Json
+
+
+class Starting:
+    """Starts flows."""
+
+    def __init__(self, temporal: Temporal, registry: Registry | None, queue: str) -> None:
+        """Take what it works with.
+
+        Args:
+            temporal: where flows are started.
+            registry: of the modules; without one nothing can be checked, so nothing is started.
+            queue: that their workers serve.
+        """
+        self._temporal = temporal
+        self._registry = registry
+        self._queue = queue
+
+    async def start(self, definition: str, body: bytes, request_id: str, trace: str | None = None) -> str:
+        """Start a flow, unless the same request did already; give its operation's name.
+
+        Args:
+            definition: ``id@1.0.0``, ``id@^1``, ``id``, or ``saga`` with a plan as its input.
+            body: the input's JSON.
+            request_id: the same for every try of one request; may be empty.
+            trace: the caller's ``traceparent``.
+
+        Raises:
+            GatewayError: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, UNIMPLEMENTED; nothing is started then.
+        """
+        if len(request_id) > REQUEST_ID_LIMIT or not request_id.isprintable():
+            raise invalid("request_id", f"is at most {REQUEST_ID_LIMIT} printable characters")
+        value = _json(body)
+        checked = await asyncio.to_thread(self._checked, definition, value)
+        digest = sha256(definition.encode() + b"\n" + canonical(value)).hexdigest()
+        start = Start(
+            checked.type,
+            _workflow_id(checked.type, request_id),
+            self._queue,
+            input=await self._encoded(json_payload(checked.input)),
+            memo={_MEMO: json_payload(digest)} if request_id else {},
+            once=bool(request_id),
+            header={"_tracer-data": json_payload({"traceparent": trace})} if trace else {},
+        )
+        try:
+            await self._temporal.start(start)
+        except GatewayError as error:
+            if not already_there(error):
+                raise
+            await self._same(start.id, digest, request_id)
+        return operation_name(start.id)
+
+    async def _same(self, workflow_id: str, digest: str, request_id: str) -> None:
+        """Make sure that what runs under a request's id is what it asked for (AIP-155)."""
+        run = await self._temporal.describe(workflow_id)
+        known = run.memo.fields[_MEMO].data if run and _MEMO in run.memo.fields else b""
+        if known != pydantic_core.to_json(digest):
+            raise GatewayError(
+                code_pb2.ALREADY_EXISTS,
+                "REQUEST_ID_REUSED",
+                "request_id: another flow, or one with another input, was started with it",
+                {"request_id": request_id},
+            )
+
+    async def _encoded(self, payload: Payload) -> Payload:
+        codec = self._temporal.client.data_converter.payload_codec
+        return (await codec.encode([payload]))[0] if codec else payload
+
+    def _checked(self, definition: str, value: Json) -> _Checked:
+        if self._registry is None:
+            raise GatewayError(
+                code_pb2.UNIMPLEMENTED,
+                "STARTING_IS_OFF",
+                "this gateway knows no flows, so it can't check an input: start it with --module",
+            )
+        if definition == PLAN:
+            return _Checked(PLAN, _plan(value, self._registry))
+        flow = _flow(definition, self._registry)
+        typed = _input(flow, value)
+        if isinstance(flow, Saga):
+            _buildable(flow, typed, self._registry)
+        return _Checked(str(flow.definition), flow.input.dump(typed, "input"))
+
+
+def _workflow_id(type_: str, request_id: str) -> str:
+    if request_id:
+        return f"request-{sha256(request_id.encode()).hexdigest()[:32]}"
+    return f"{type_.partition('@')[0]}-{uuid4().hex}"
+
+
+def _json(body: bytes) -> Json:
+    try:
+        value: Json = pydantic_core.from_json(body or b"{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise invalid("input", f"isn't JSON: {error}", "INVALID_INPUT") from None
+    return value
+
+
+def _flow(definition: str, registry: Registry) -> Any:
+    try:
+        flow = registry.retrieve(definition)
+    except OperationNotFound as error:
+        raise _unknown(definition, error.message) from None
+    if isinstance(flow, Operation):
+        raise _unknown(definition, f"{flow.definition} is an operation, no flow")
+    return flow
+
+
+def _unknown(definition: str, said: str) -> GatewayError:
+    return GatewayError(code_pb2.NOT_FOUND, "FLOW_NOT_FOUND", said, {"definition": definition[:300]})
+
+
+def _input(flow: Any, value: Json) -> Any:
+    """Check an input against the flow's model; what is said of it holds none of its values."""
+    try:
+        return flow.input.load_value(value, f"{flow.definition}: input")
+    except InvalidInput as error:
+        fields = tuple(_fields(flow, value)) or (("input", "doesn't fit"),)
+        raise GatewayError(
+            code_pb2.INVALID_ARGUMENT,
+            "INVALID_INPUT",
+            cut(error.message, 2000),
+            {"flow": str(flow.definition), "field": fields[0][0]},
+            fields,
+        ) from None
+
+
+def _fields(flow: Any, value: Json) -> list[tuple[str, str]]:
+    try:
+        flow.input.adapter.validate_json(pydantic_core.to_json(value))
+    except ValidationError as error:
+        rows = error.errors(include_url=False, include_context=False)[:_FIELD_LIMIT]
+        return [(_path(row["loc"]), reason_of(row)) for row in rows]
+    except Exception:
+        return []
+    return []
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    return cut(".".join(["input", *map(str, loc)]), LOC_LIMIT)
+
+
+def _buildable(flow: Saga[Any, Any], typed: Any, registry: Registry) -> None:
+    """Build a saga's plan, as the worker will."""
+    try:
+        flow.plan(typed, registry)
+    except CounterstepError as error:
+        raise _refused(str(flow.definition), error) from None
+
+
+def _plan(value: Json, registry: Registry) -> Json:
+    try:
+        checked_plan(value, registry)
+    except InvalidPlan as error:
+        raise _refused(PLAN, error) from None
+    return value
+
+
+def _refused(flow: str, error: CounterstepError) -> GatewayError:
+    said = cut(error.message, 4000)
+    return GatewayError(
+        code_pb2.INVALID_ARGUMENT, "INVALID_PLAN", said, {"flow": flow}, (("input", cut(said, 1000)),)
+    )
