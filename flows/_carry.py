@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 from zlib import compress
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from activities import Failure
 from activities._json import Json
@@ -109,7 +109,7 @@ class Carried(BaseModel):
         text = carried_text(value)
         try:
             return None if text is None else cls.model_validate_json(text)
-        except ValueError:
+        except ValidationError:
             return None
 
     def control(self, control: Control) -> None:

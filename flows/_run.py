@@ -85,7 +85,7 @@ class Run:
             workflow=header.workflow or self.info.workflow_id,
             origin=header.origin or header.run,
             leg=header.leg,
-            step=header.path + (header.step or step),
+            step=(header.path + (header.step or step)).removesuffix("/"),
         )
 
     async def go_on(self) -> None:
