@@ -190,10 +190,9 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
         except InvalidInput as error:
             if (
                 carried is not None
-            ):  # a bug of the new code: Temporal retries the task until fixed code arrives
-                raise RuntimeError(
-                    f"what the leg before left doesn't fit any more: {error.message}"
-                ) from None
+            ):  # a bug of the new code: Temporal retries the task until better code arrives
+                misfit = f"what the leg before left doesn't fit any more: {error.message}"
+                raise RuntimeError(misfit) from None
             run.board.move("refused")
             raise
         run.leg = leg.number
