@@ -17,8 +17,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +54,8 @@ class Settings:
         profile: of ``temporal.toml``.
         grace: how long running operations may go on when it is asked to end.
         deployment: name and build id, if it is a version of a worker deployment.
+        config_file: instead of the ``temporal.toml`` that is found.
+        more: what wins over the profile: other arguments of ``Client.connect``.
     """
 
     modules: tuple[str, ...]
@@ -63,6 +65,8 @@ class Settings:
     profile: str | None = None
     grace: timedelta = timedelta(seconds=30)
     deployment: tuple[str, str] | None = None
+    config_file: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> Client:
@@ -94,12 +98,15 @@ async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> 
 
 def _config(settings: Settings) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
+        config: dict[str, Any] = dict(
+            ClientConfig.load_client_connect_config(settings.profile, config_file=settings.config_file)
+        )
     except RuntimeError as error:
         raise StartError(f"can't read Temporal's configuration: {error}") from error
     config.setdefault("target_host", f"localhost:{DEV_PORT}")
     config |= {"target_host": settings.address} if settings.address else {}
-    return config | ({"namespace": settings.namespace} if settings.namespace else {})
+    config |= {"namespace": settings.namespace} if settings.namespace else {}
+    return config | dict(settings.more)
 
 
 def _short(error: RuntimeError) -> str:

@@ -18,7 +18,8 @@ from temporalio.client import AsyncActivityCancelledError, Client
 
 from activities._errors import DefinitionError
 from activities._json import Json
-from activities._wire import Identity, StepHeader, Verdict, mark_of
+from activities._notes import Metadata, Notes
+from activities._wire import Identity, StepHeader, Verdict, mark_of, without_leg
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Attempt:
         verdict: of this and earlier executions.
         ended: whether this one has raised.
         inherited: what the step saved that this is the undo of.
+        notes: what the handler leaves for reports.
     """
 
     info: activity.Info
@@ -41,6 +43,7 @@ class Attempt:
     began: datetime = field(default_factory=lambda: datetime.now(tz=UTC))
     ended: bool = False
     inherited: Json = None
+    notes: Notes = field(default_factory=Notes)
 
     @classmethod
     def begin(cls, header: StepHeader, carried: Json) -> Attempt:
@@ -49,7 +52,14 @@ class Attempt:
         verdict = Verdict.from_json(carried or {})
         if not info.is_local and (info.attempt > 1 or info.heartbeat_details):
             verdict = _after(info, verdict)
-        return cls(info, header, verdict, activity.client())
+        notes = Notes(Metadata(verdict.metadata), list(verdict.errors))
+        return cls(info, header, verdict, activity.client(), notes=notes)
+
+    @property
+    def noted(self) -> Verdict:
+        """The verdict with what the handler noted so far."""
+        notes = self.notes
+        return replace(self.verdict, errors=tuple(notes.errors), metadata=notes.metadata.encoded())
 
     @property
     def number(self) -> int:
@@ -61,7 +71,7 @@ class Attempt:
     @property
     def step(self) -> str:
         """The step's name."""
-        return self.header.step or self.info.activity_id.removesuffix(".undo")
+        return self.header.step or without_leg(self.info.activity_id.removesuffix(".undo"))
 
     @property
     def identity(self) -> Identity:
@@ -71,7 +81,7 @@ class Attempt:
             workflow=self.header.workflow or str(self.info.workflow_id),
             origin=self.header.origin or self.header.run,
             leg=self.header.leg,
-            step=self.step,
+            step=self.header.path + self.step,
         )
 
     @property
@@ -89,7 +99,7 @@ class Attempt:
     @property
     def mark(self) -> dict[str, Json]:
         """The newest heartbeat details, whole."""
-        return {"attempt": self.info.attempt, "raised": self.ended, **self.verdict.to_json()}
+        return {"attempt": self.info.attempt, "raised": self.ended, **self.noted.to_json()}
 
     async def save(self, data: Json) -> None:
         """Keep data; it is durable when this returns."""

@@ -8,9 +8,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from temporalio import activity
+
+_EXECUTOR: contextvars.ContextVar[Executor | None] = contextvars.ContextVar(
+    "counterstep_executor", default=None
+)
+"""The executor of the call that a handler is in."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,27 @@ async def call(executor: Executor, handler: Callable[..., Any], *args: Any) -> C
     true outcome counts; a stopping worker leaves it behind. A paused attempt goes on to its end. What a
     ``def`` handler returns is awaited where it can be: a decorator may hide that it is ``async def``.
     """
+    _EXECUTOR.set(executor)
     if inspect.iscoroutinefunction(handler):
         return await _ended(_guarded(handler(*args)), threaded=False)
     called = await _ended(_in_thread(executor, handler, args), threaded=True)
     return (
         await _ended(_guarded(called.value), threaded=False) if inspect.isawaitable(called.value) else called
     )
+
+
+async def call_part(part: Callable[..., Any], *args: Any) -> Any:
+    """Call a function on behalf of the handler that calls this, as that one is called itself.
+
+    Raises:
+        BaseException: what the function raised; a cancel that came while a ``def`` function ran.
+    """
+    called = await call(cast(Executor, _EXECUTOR.get()), part, *args)  # without one: the loop's own
+    if called.error is not None:
+        raise called.error
+    if activity.in_activity() and activity.is_cancelled():
+        raise asyncio.CancelledError("cancelled between two functions")
+    return called.value
 
 
 async def _ended(calling: Coroutine[Any, Any, Called], *, threaded: bool) -> Called:

@@ -11,7 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from activities._definition import Definition
 from activities._errors import NotSerializable
+from activities._failure import Failure
 from activities._json import Json, size
+from activities._notes import Metadata, Notes
 from activities._schema import Schema
 from activities._secrets import EnvironmentSecrets, SecretRef, SecretSource, resolve
 
@@ -26,6 +28,7 @@ class Memory:
     def __init__(self, saved: Json = None) -> None:
         """Begin with what an earlier attempt saved."""
         self.saved = saved
+        self.notes = Notes()
 
     async def save(self, data: Json) -> None:
         """Replace what is saved."""
@@ -95,6 +98,19 @@ class Context(Generic[Deps]):
     def saved(self) -> Json:
         """What was saved last, by this attempt or an earlier one; ``None`` if nothing was."""
         return self._kept.saved
+
+    @property
+    def metadata(self) -> Metadata:
+        """Named bytes for the step's report (seed automa): ``ctx.metadata["checksum"] = b"…"``.
+
+        They are in the report once the step, or its undo, has ended; nothing else reads them.
+        """
+        metadata: Metadata = self._kept.notes.metadata
+        return metadata
+
+    def note_error(self, error: BaseException) -> None:
+        """Add an error that the handler dealt with to the step's report; the same one twice is one."""
+        self._kept.notes.error(error, str(Failure.of(error)))
 
     async def save(self, data: Any) -> None:
         """Keep data for later attempts and for the undo; durable when it returns (seed actions: job data).

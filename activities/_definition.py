@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from semver import Version
 
 from activities._errors import DefinitionError
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+_ID = re.compile(rf"({_NAME}/)?{_NAME}(:{_NAME})?\Z")
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Definition:
     """Names an operation or a flow (seed operations: ``Definition``).
 
     Attributes:
-        id: letters, digits, ``-`` and ``_``; at most 100.
+        id: letters, digits, ``-`` and ``_``; at most 100. Those of actions and of their jobs have parts:
+            ``application/action``, ``application/action:job``.
         version: a full semantic version, such as ``1.0.0`` (https://semver.org).
         description: free text; no part of equality.
 
@@ -31,9 +34,7 @@ class Definition:
 
     def __post_init__(self) -> None:
         if not _ID.match(self.id):
-            raise DefinitionError(
-                f"id {self.id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"
-            )
+            _malformed(self.id)
         if not Version.is_valid(self.version):
             raise DefinitionError(
                 f"version {self.version!r} of {self.id} must be a full one, such as '1.0.0'"
@@ -57,3 +58,18 @@ class Definition:
     def semver(self) -> Version:
         """The version, to be compared."""
         return Version.parse(self.version)
+
+
+def declared(id: str, version: str, description: str = "") -> Definition:
+    """Make the definition of what a user declares: its id has no parts.
+
+    Raises:
+        DefinitionError: when id or version is malformed.
+    """
+    if "/" in id or ":" in id:
+        _malformed(id)
+    return Definition(id, version, description)
+
+
+def _malformed(id: str) -> NoReturn:
+    raise DefinitionError(f"id {id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")

@@ -15,7 +15,7 @@ from activities._errors import NotSerializable, ResultTooLarge
 from activities._failure import on_wire
 from activities._json import PAYLOAD_LIMIT, Json
 from activities._schema import Schema
-from activities._wire import HEADER, Verdict, json_payload
+from activities._wire import BESIDE, HEADER, Verdict, json_payload
 
 LOST = "counterstep.Lost"
 """Failure type of an execution that its worker gave up."""
@@ -50,7 +50,7 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
     Raises:
         ResultTooLarge: when Temporal wouldn't take it.
     """
-    beside = _beside(attempt.verdict, skipped)
+    beside = _beside(attempt.noted, skipped)
     if attempt.info.is_local:
         envelope = {"output": output, **beside, **_envelope(attempt, raw_input)}
         payload = json_payload(envelope)
@@ -66,7 +66,7 @@ def failure(
     attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False
 ) -> ApplicationError:
     """Record a step that failed, with the verdict so far where it says anything."""
-    about = attempt.verdict.to_json()
+    about = attempt.noted.to_json()
     if attempt.info.is_local:
         about |= _envelope(attempt, raw_input)
     wired = on_wire(error, final=final)
@@ -77,7 +77,7 @@ def failure(
 
 def infrastructure(kind: str, attempt: Attempt, message: str) -> ApplicationError:
     """Record an execution that didn't end by itself."""
-    details = {HEADER: {**attempt.verdict.to_json(), "kind": kind}}
+    details = {HEADER: {**attempt.noted.to_json(), "kind": kind}}
     return ApplicationError(message, details, type=kind, non_retryable=True)
 
 
@@ -93,7 +93,7 @@ def _envelope(attempt: Attempt, raw_input: bytes) -> dict[str, Json]:
 
 
 def _beside(verdict: Verdict, skipped: str | None) -> dict[str, Json]:
-    kept = {k: v for k, v in verdict.to_json().items() if k in ("generation", "changed", "saved")}
+    kept = {k: v for k, v in verdict.to_json().items() if k in BESIDE}
     return kept | ({} if skipped is None else {"skipped": skipped})
 
 

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from activities._context import Context
-from activities._definition import Definition
+from activities._definition import Definition, declared
 from activities._errors import DefinitionError
 from activities._failure import Failure
 from activities._retry import ONCE, Retry
@@ -33,11 +34,13 @@ class Undo:
         handler: called with context, input and :class:`Outcome`; its type hints aren't read.
         retry: how it is retried.
         timeout: of one attempt, start to close.
+        cause: whether it is told why the flow unwinds.
     """
 
     handler: Callable[..., Any]
     retry: Retry
     timeout: timedelta
+    cause: bool = False
 
 
 class EmptyInput(BaseModel):
@@ -80,10 +83,28 @@ class Operation(Generic[In, Out]):
         self.at_most_once = at_most_once
         self.undo_handler: Undo | None = None
         self.retry_input_handler: Callable[..., Any] | None = None
-        input_type, output_type, self.deps_type = _types(handler, definition)
-        self.input: Schema[In] = Schema(input_type)
-        self.output: Schema[Out] = Schema(output_type)
-        self._check()
+        # The sandbox imports user modules again for each run; what was fine at start stays so.
+        if not workflow.unsafe.in_sandbox():
+            self._check()
+
+    @cached_property
+    def _types(self) -> tuple[Any, Any, Any]:
+        return _types(self.handler, self.definition)
+
+    @cached_property
+    def input(self) -> Schema[In]:
+        """The type of the input."""
+        return Schema(self._types[0])
+
+    @cached_property
+    def output(self) -> Schema[Out]:
+        """The type of the output."""
+        return Schema(self._types[1])
+
+    @property
+    def deps_type(self) -> Any:
+        """The type of the dependencies; ``Any`` where the handler names none."""
+        return self._types[2]
 
     def __call__(self, ctx: Context[Any], input: In) -> Any:
         """Call the handler: ``await create_network(Context.of(deps), input)``."""
@@ -101,7 +122,9 @@ class Operation(Generic[In, Out]):
     @overload
     def undo(self, handler: F, /) -> F: ...
     @overload
-    def undo(self, /, *, retry: Retry = ..., timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def undo(
+        self, /, *, retry: Retry = ..., timeout: timedelta | None = None, cause: bool = False
+    ) -> Callable[[F], F]: ...
     def undo(
         self,
         handler: Callable[..., Any] | None = None,
@@ -109,6 +132,7 @@ class Operation(Generic[In, Out]):
         *,
         retry: Retry | None = None,
         timeout: timedelta | None = None,
+        cause: bool = False,
     ) -> Any:
         """Declare the undo: ``handler(ctx, input, outcome)``, which must bear never having been needed.
 
@@ -116,6 +140,7 @@ class Operation(Generic[In, Out]):
             handler: the decorated function.
             retry: ``Retry()`` unless given.
             timeout: of one attempt; the operation's own unless given.
+            cause: whether ``outcome.cause`` tells why the flow unwinds.
 
         Raises:
             DefinitionError: when there is one already, or its shape is wrong.
@@ -125,7 +150,7 @@ class Operation(Generic[In, Out]):
             if self.undo_handler is not None:
                 raise DefinitionError(f"{self.definition} has an undo already")
             _arity(function, 3, f"the undo of {self.definition}", "(ctx, input, outcome)")
-            self.undo_handler = Undo(function, retry or Retry(), timeout or self.timeout)
+            self.undo_handler = Undo(function, retry or Retry(), timeout or self.timeout, cause)
             return function
 
         return declare if handler is None else declare(handler)
@@ -158,10 +183,8 @@ class Operation(Generic[In, Out]):
             raise DefinitionError(f"{self.definition} is at_most_once, so it can't have retry")
         if self.timeout <= timedelta(0):
             raise DefinitionError(f"timeout of {self.definition} must be above zero")
-        # The sandbox imports user modules again for each run; what was fine at start stays so.
-        if not workflow.unsafe.in_sandbox():
-            self.input.check(f"{self.definition}: input")
-            self.output.check(f"{self.definition}: output")
+        self.input.check(f"{self.definition}: input")
+        self.output.check(f"{self.definition}: output")
 
 
 class _Decorate:
@@ -214,7 +237,7 @@ def operation(
         text = description if description is not None else (inspect.getdoc(handler) or "").split("\n")[0]
         return Operation(
             handler,
-            Definition(id, version, text),
+            declared(id, version, text),
             timeout=timeout,
             retry=retry,
             placement=placement,
@@ -243,6 +266,8 @@ def _types(handler: Callable[..., Any], definition: Definition) -> tuple[Any, An
 
 
 def _arity(function: Callable[..., Any], count: int, who: str, shape: str) -> None:
+    if workflow.unsafe.in_sandbox():
+        return
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:

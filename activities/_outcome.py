@@ -29,12 +29,14 @@ class Outcome(Generic[Out]):
         output: what it returned, where that is known.
         error: its failure, if it has one.
         saved: what the handler kept with ``ctx.save``, the last of it.
+        cause: why the flow unwinds, for an undo that asks for it with ``cause=True``; ``None`` where that isn't known.
     """
 
     status: Status | str
     output: Out | None = None
     error: Failure | None = None
     saved: Any = None
+    cause: Failure | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))

@@ -131,7 +131,7 @@ class _Execution:
         raise await self._failed(ended, raw, None)
 
     async def _called(self, handler: Callable[..., Any], *args: Any, raw: bytes) -> RawValue | BaseException:
-        async with pulse(self.attempt):
+        with pulse(self.attempt):
             called = await call(self.host.executor, handler, self._context(), *args)
         if called.error is None:
             return await self._record(called.value, raw, None, undo=len(args) > 1)
@@ -193,8 +193,8 @@ class _Execution:
 
     def _outcome(self, told: Any, what: str) -> Outcome[Any]:
         output = self.operation.output.load_value(told["output"], what) if "output" in told else None
-        error = Failure.model_validate(told["error"]) if told.get("error") else None
-        return Outcome(told["status"], output, error, told.get("saved"))
+        error, cause = (Failure.model_validate(told[k]) if told.get(k) else None for k in ("error", "cause"))
+        return Outcome(told["status"], output, error, told.get("saved"), cause)
 
     @property
     def _who(self) -> str:

@@ -21,7 +21,7 @@ from activities._encode import CANCELLED, INFRASTRUCTURE
 from activities._failure import Failure
 from activities._json import Json
 from activities._outcome import Status
-from activities._wire import HEADER, Verdict, mark_of
+from activities._wire import BESIDE, HEADER, Verdict, mark_of
 
 
 class Again(Enum):
@@ -152,7 +152,7 @@ def _without_entry(error: ApplicationError) -> BaseException:
 
 
 def _only_verdict(data: dict[str, Json]) -> dict[str, Json]:
-    return {k: v for k, v in data.items() if k in ("generation", "changed", "saved")}
+    return {k: v for k, v in data.items() if k in BESIDE}
 
 
 def _is_cancel(error: BaseException) -> bool:

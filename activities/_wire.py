@@ -6,13 +6,14 @@ nothing else; what later dispatches must know goes beside it as a second argumen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from temporalio.api.common.v1 import Payload
 
 from activities._json import Json
@@ -21,6 +22,18 @@ HEADER = "counterstep"
 """Key of our header, of our metadata on result payloads, and of our entry in failure details."""
 
 MAX_LOSSES = 20
+
+_LEG = re.compile(r"leg:\d+/")
+
+
+def in_leg(step: str, leg: int) -> str:
+    """Name a step of another leg than the one that runs: each leg gives names anew."""
+    return step if _LEG.match(step) else f"leg:{leg}/{step}"
+
+
+def without_leg(step: str) -> str:
+    """Give the name that a step had in its own leg."""
+    return _LEG.sub("", step) if "leg:" in step else step
 
 
 class StepHeader(BaseModel):
@@ -31,6 +44,7 @@ class StepHeader(BaseModel):
         origin: where the flow began, if that is another run.
         workflow: the workflow id that its key is made with, if the step was taken over from another run.
         step: its name, if the activity id doesn't tell.
+        path: of a child flow's steps in the flow that all began with; its key is made with it.
         leg: of a long-running operation.
         series: id and order of its series.
         key: the call's own key.
@@ -44,6 +58,7 @@ class StepHeader(BaseModel):
     origin: str | None = None
     workflow: str | None = None
     step: str | None = None
+    path: str = ""
     leg: int = 0
     series: tuple[str, int] | None = None
     key: str | None = None
@@ -69,7 +84,7 @@ class Identity(BaseModel):
     workflow: str
     origin: str
     leg: int = 0
-    step: str
+    step: Annotated[str, AfterValidator(without_leg)]
 
     def key(self, generation: int) -> str:
         """Give the idempotency key of a generation."""
@@ -89,6 +104,8 @@ class Verdict:
         generation: how often the input was changed.
         changed: the input as changed, in a list of one; empty when it never was.
         saved: what the handler saved last.
+        errors: that the handler noted, a line each.
+        metadata: that the handler noted, base64 by name.
     """
 
     failures: int = 0
@@ -98,6 +115,8 @@ class Verdict:
     generation: int = 0
     changed: tuple[Json, ...] = ()
     saved: Json = None
+    errors: tuple[str, ...] = ()
+    metadata: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """Give what differs from the defaults."""
@@ -108,7 +127,8 @@ class Verdict:
     def from_json(cls, data: Json) -> Verdict:
         """Read it back, leaving out what this version doesn't know."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        return cls(**{**known, "changed": tuple(known.get("changed", ()))})
+        tuples = {name: tuple(known.get(name, ())) for name in ("changed", "errors")}
+        return cls(**{**known, **tuples})
 
     @property
     def was_called(self) -> bool:
@@ -125,6 +145,9 @@ class Verdict:
 
 
 _NOTHING = Verdict()
+
+BESIDE = ("generation", "changed", "saved", "errors", "metadata")
+"""What of a verdict goes beside the result of a step that ended well."""
 
 
 def mark_of(details: Sequence[Any]) -> dict[str, Any]:

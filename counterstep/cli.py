@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from counterstep.doctor import doctor
 from counterstep.gateway_command import gateway
 from counterstep.graph import graph
+from counterstep.report import report
 from counterstep.undo import undo
+from counterstep.watch import watch
 from worker import run, worker
 
 app = typer.Typer(
@@ -18,6 +21,9 @@ app = typer.Typer(
 app.command()(worker)
 app.command()(undo)
 app.command()(graph)
+app.command()(report)
+app.command()(watch)
+app.command()(doctor)
 app.command()(gateway)
 
 

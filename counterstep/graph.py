@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from activities import CounterstepError, OperationNotFound, UnknownFlow
-from flows import Module, Plan, Saga, load_modules
+from flows import LargePlan, Module, Plan, Saga, load_modules
 from flows._plan_read import checked_plan, drawn_plan
 
 
@@ -43,7 +44,11 @@ def graph(
 ) -> None:
     """Draw the plan of a saga, or a plan file, as Mermaid, DOT or JSON."""
     try:
-        found = _plan(saga, tuple(module or ()), input, input_file, plan)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", LargePlan)
+            found = _plan(saga, tuple(module or ()), input, input_file, plan)
+        for warning in told:
+            typer.echo(f"counterstep graph: warning: {warning.message}", err=True)
         _write(_drawn(found, format), output)
     except (CounterstepError, _Refused) as error:
         typer.echo(f"counterstep graph: {getattr(error, 'message', error)}", err=True)

@@ -1,5 +1,11 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Linear workflows, with names of their own
+from flows import linear
+
+# Actions
+from flows._actions import Action, ActionService
+
 # Errors
 from flows._control import Decision
 
@@ -8,6 +14,7 @@ from flows._dag import Dag, Pending, Step, no_undo
 from flows._errors import (
     ApprovalRejected,
     ApprovalTimedOut,
+    DeadlineExceeded,
     ExecutionStopped,
     HistoryLimit,
     InvalidPlan,
@@ -18,11 +25,17 @@ from flows._errors import (
     SequenceFailed,
     SeriesFailed,
     Stuck,
+    WaitDeadlineExceeded,
 )
+from flows._jobs import Job, NoData, ignore_error, with_error_handler
+from flows._longrunning import LongRunning
+from flows._metadata import FlowMetadata
 
 # Running them
 from flows._module import Module, load_modules
+from flows._operation_name import operation_name
 from flows._plan import Plan
+from flows._plan_size import LargePlan
 from flows._plugin import CounterstepPlugin
 from flows._policy import Policy
 from flows._saga import Saga, saga
@@ -30,19 +43,29 @@ from flows._sequence import Sequence
 from flows._start import TASK_QUEUE, start, undo
 from flows._template import Ref
 from flows._undone import Undone
+from flows._wait_services import OperationsService
 
 __all__ = [
+    "Action",
+    "ActionService",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "CounterstepPlugin",
     "Dag",
+    "DeadlineExceeded",
     "Decision",
     "ExecutionStopped",
+    "FlowMetadata",
     "HistoryLimit",
     "InvalidPlan",
+    "Job",
     "Kept",
+    "LargePlan",
+    "LongRunning",
     "Module",
+    "NoData",
     "OperationFailed",
+    "OperationsService",
     "Pending",
     "Plan",
     "Policy",
@@ -57,9 +80,14 @@ __all__ = [
     "Stuck",
     "TASK_QUEUE",
     "Undone",
+    "WaitDeadlineExceeded",
+    "ignore_error",
+    "linear",
     "load_modules",
     "no_undo",
+    "operation_name",
     "saga",
     "start",
     "undo",
+    "with_error_handler",
 ]

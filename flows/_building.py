@@ -13,7 +13,7 @@ from activities import Operation, Retry
 from activities._failure import describe, message_of
 from activities._json import Json
 from flows._names import EXPLICIT, NAME_LIMIT
-from flows._plan import OperationStep, PlanStep
+from flows._plan import FlowStep, OperationStep, PlanStep
 from flows._template import Ref, encode, literal
 
 Out = TypeVar("Out", covariant=True)
@@ -89,12 +89,14 @@ class Building:
         problems: what is wrong, a line each.
         refused: names of steps that don't stand in the plan because something is wrong with them.
         operations: by ``id@version``.
+        flows: by ``id@version``.
     """
 
     steps: dict[str, PlanStep] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     operations: dict[str, Operation[Any, Any]] = field(default_factory=dict)
+    flows: dict[str, Any] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
         """Whether a step stands in the plan, or would but for a mistake."""
@@ -135,6 +137,27 @@ class Building:
             return True
         self.refuse(step, f"operation: another step has another {name}; give one of them a new version")
         return False
+
+    def use_flow(self, flow: Any, step: str) -> bool:
+        """Take note of a flow that a step starts as a child."""
+        from flows._sequence import is_flow
+
+        if not is_flow(flow):
+            self.refuse(step, "flow: it is none; give a sequence class, or what @saga made")
+            return False
+        if self.flows.setdefault(str(flow.definition), flow) is flow:
+            return True
+        self.refuse(step, f"flow: another step has another {flow.definition}; give one of them a new version")
+        return False
+
+
+def flow_step(name: str, flow: Any, input: Any, after: tuple[str, ...]) -> FlowStep:
+    """Make the step of a child flow.
+
+    Raises:
+        TypeError: when its input is no template.
+    """
+    return FlowStep(name=name, after=after, flow=str(flow.definition), input=_input(input))
 
 
 def template_of(value: Any) -> Json:

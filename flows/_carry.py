@@ -1,110 +1,49 @@
-"""What a saga carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
+"""What a flow carries into its next run, so that the newest run alone suffices to go on, unwind and undo."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from datetime import datetime, timedelta
+from base64 import b64encode
+from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import Literal
-from zlib import compress, decompress
+from zlib import compress
 
 from pydantic import BaseModel, ConfigDict
-from temporalio import workflow
 
-from activities import Failure, Status
-from activities._json import PAYLOAD_LIMIT, Json, size
-from activities._settled import Settled
-from activities._wire import StepHeader, Verdict
+from activities import Failure
+from activities._json import Json
+from counterstep.reports import CARRIED, carried_text
+from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
-from flows._plan import OperationStep, Plan
+from flows._leg import Leg
+from flows._packed import LIMIT
+from flows._plan import Plan
+from flows._recorded import Recorded
 from flows._run import Run
 from flows._undo import NotUndone, UndoRecord, UndoSpec
 
-KEY = "$counterstep"
+KEY = CARRIED
 """The only key of the input that a run gets from the run before it."""
 
 _MODEL = ConfigDict(frozen=True)
 
 
-class CarriedStep(BaseModel):
-    """A step that may have to be undone.
-
-    Attributes:
-        step: full name; how it is undone stands in the plan.
-        input: the original input.
-        header: that makes its idempotency key, without what a new run knows itself.
-        status: how it ended.
-        output: JSON, in a tuple of one.
-        failure: how it failed.
-        verdict: of its executions.
-        undone: whether its undo has succeeded.
-        undoing: how its undo failed.
-    """
-
-    model_config = _MODEL
-
-    step: str
-    input: Json
-    header: StepHeader
-    status: Status
-    output: tuple[Json, ...] = ()
-    failure: Failure | None = None
-    verdict: dict[str, Json] = {}
-    undone: bool = False
-    undoing: Failure | None = None
-
-    @classmethod
-    def of(cls, record: UndoRecord) -> CarriedStep:
-        """Take a record along."""
-        settled = record.settled or Settled(Status.UNKNOWN)
-        failed = record.undoing is not None and not record.undone
-        return cls(
-            step=record.step,
-            input=record.input,
-            header=record.header,
-            status=settled.status,
-            output=settled.output,
-            failure=settled.failure,
-            verdict=settled.verdict.to_json(),
-            undone=record.undone,
-            undoing=record.undoing.failure if record.undoing and failed else None,
-        )
-
-    def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
-        """Give the record back, to the run that has it now."""
-        header = self.header.model_copy(
-            update={"run": run_id, "origin": self.header.origin or self.header.run}
-        )
-        settled = Settled(
-            self.status, Verdict.from_json(self.verdict), self.output, error=error_of(self.failure)
-        )
-        undoing = Settled(Status.FAILED, error=error_of(self.undoing)) if self.undoing else None
-        return UndoRecord(
-            order,
-            self.step,
-            definition,
-            undo,
-            self.input,
-            header,
-            settled,
-            self.undone,
-            undoing,
-            tried=bool(undoing),
-        )
-
-
 class Carried(BaseModel):
-    """The state of a saga between two runs.
+    """The state of a flow between two runs.
 
     Attributes:
-        plan: the recorded plan, as JSON.
+        plan: the recorded plan of a saga, as JSON.
         origin: the run id in which the flow itself began.
         began: when it began.
-        ended: names of the steps that have ended well.
+        ended: names of the steps that what comes after them needn't wait for: those that have ended well, or, where
+            the policy continues on failure, ended.
+        failures: that the flow went on after.
         outputs: of those that no record holds.
         waits: seconds that are left of timers, by step.
         approvals: seconds that are left of approvals, by step; ``None`` without a timeout.
-        records: steps that may have to be undone, in the order in which they began.
+        after: what steps came after, where child flows changed what the plan says.
+        records: steps that may have to be undone, in the order in which they began; see :meth:`steps`.
         states: that steps show.
         phase: whether steps run, or are undone.
         cause: why it unwinds.
@@ -115,18 +54,21 @@ class Carried(BaseModel):
         cancelled: whether a cancel ends it.
         stopped: who stopped it.
         expired: whether its deadline ends it.
+        leg: the one to enter, of a long-running operation.
     """
 
     model_config = _MODEL
 
-    plan: str
+    plan: str = ""
     origin: str
     began: datetime
     ended: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     outputs: dict[str, Json] = {}
     waits: dict[str, float] = {}
     approvals: dict[str, float | None] = {}
-    records: tuple[CarriedStep, ...] = ()
+    after: dict[str, tuple[str, ...]] = {}
+    records: tuple[Json, ...] = ()
     states: dict[str, str] = {}
     phase: Literal["forward", "unwinding"] = "forward"
     cause: Failure | None = None
@@ -137,10 +79,15 @@ class Carried(BaseModel):
     cancelled: bool = False
     stopped: Note | None = None
     expired: bool = False
+    leg: Leg | None = None
 
-    def planned(self) -> Plan:
-        """Read the plan."""
-        return Plan.model_validate_json(self.plan)
+    def steps(self) -> Iterator[CarriedStep]:
+        """Read the steps that may have to be undone."""
+        return (CarriedStep.from_json(row, self.origin) for row in self.records)
+
+    def planned(self) -> Plan | None:
+        """Read the plan, if there is one."""
+        return Plan.model_validate_json(self.plan) if self.plan else None
 
     def pack(self) -> Json:
         """Write it, compressed.
@@ -149,19 +96,18 @@ class Carried(BaseModel):
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         packed = b64encode(compress(self.model_dump_json(exclude_defaults=True).encode())).decode()
-        if len(packed) > PAYLOAD_LIMIT:
+        if len(packed) > LIMIT:
+            carries = f"what this flow carries into its next run has {len(packed)} bytes packed"
             raise HistoryLimit(
-                f"what this saga carries into its next run has {len(packed)} bytes packed, {PAYLOAD_LIMIT} are allowed; "
-                "keep large values elsewhere and pass references"
+                f"{carries}, {LIMIT} are allowed; keep large values elsewhere and pass references"
             )
         return {KEY: packed}
 
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
         """Read it back, if a start input is one."""
-        if not (isinstance(value, dict) and set(value) == {KEY}):
-            return None
-        return cls.model_validate_json(decompress(b64decode(value[KEY])))
+        text = carried_text(value)
+        return None if text is None else cls.model_validate_json(text)
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""
@@ -169,14 +115,34 @@ class Carried(BaseModel):
         control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
 
 
-def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseException | None) -> Carried:
-    """Give what every saga carries; what is still to run is added by who runs it."""
+def take_along(
+    plan: str,
+    run: Run,
+    records: list[UndoRecord],
+    cause: BaseException | None,
+    earlier: tuple[Json, ...] = (),
+    planned: Collection[str] = (),
+) -> Carried:
+    """Give what every flow carries; what is still to run is added by who runs it.
+
+    Args:
+        plan: as it was recorded.
+        run: that ends.
+        records: of steps that may have to be undone.
+        cause: why it unwinds.
+        earlier: what the run before it carried, as long as nothing of it was touched.
+        planned: names of the steps whose operations the plan tells.
+    """
     control = run.control
+    own = (
+        CarriedStep.of(record, planned=record.step in planned).to_json(run.origin)
+        for record in sorted(records, key=lambda r: r.order)
+    )
     return Carried(
         plan=plan,
         origin=run.origin,
         began=run.began,
-        records=tuple(CarriedStep.of(record) for record in sorted(records, key=lambda r: r.order)),
+        records=(*earlier, *own),
         states=run.board.view()["steps"],
         phase="forward" if run.unwinding is False else "unwinding",
         cause=None if cause is None else Failure.of(cause),
@@ -190,27 +156,23 @@ def take_along(plan: str, run: Run, records: list[UndoRecord], cause: BaseExcept
     )
 
 
-def restore(carried: Carried, plan: Plan, run: Run) -> list[UndoRecord]:
-    """Give a run what the one before it left; returns the records of steps that may have to be undone."""
+def restore(carried: Carried, run: Run) -> None:
+    """Give a run what the one before it left, but for the records of its steps."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.pivoted, run.keeping = carried.pivoted, carried.keeping
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)
-    steps = {step.name: step for step in plan.steps if isinstance(step, OperationStep)}
+
+
+def records_of(carried: Carried, plan: Recorded | None, run_id: str) -> list[UndoRecord]:
+    """Give the records of steps that earlier runs began, before all of this run."""
     records = []
-    for kept in carried.records:
-        step = steps[kept.step]
-        assert step.undo is not None, "only steps with an undo have records"
-        records.append(kept.record(run.order(), step.operation, step.undo, run.info.run_id))
-        run.undoable(size(kept.input))
+    for order, kept in enumerate(carried.steps(), -len(carried.records)):
+        operation, undo = kept.unplanned or _planned(plan, kept.step)
+        records.append(kept.record(order, operation, undo, run_id))
     return records
 
 
-def error_of(failure: Failure | None) -> BaseException | None:
-    """Give a failure as an error with its causes."""
-    return None if failure is None else failure.as_error()
-
-
-def left(total: timedelta, began: datetime) -> float:
-    """Give the seconds that are left of a timer."""
-    return max((total - (workflow.now() - began)).total_seconds(), 0.001)
+def _planned(plan: Recorded | None, step: str) -> tuple[str, UndoSpec]:
+    assert plan is not None, "a step that no plan tells of is carried with how it is undone"
+    return plan.undo(step)

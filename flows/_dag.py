@@ -15,6 +15,7 @@ from flows._building import (
     Options,
     Pending,
     Step,
+    flow_step,
     no_undo,
     operation_step,
     template_of,
@@ -26,6 +27,7 @@ from flows._template import literal
 
 if TYPE_CHECKING:
     from flows._saga import Saga
+    from flows._sequence import Sequence
 
 __all__ = ["Builder", "Dag", "NoUndo", "Pending", "Step", "no_undo"]
 
@@ -165,6 +167,28 @@ class Dag:
             params: its model, or a template; fields given as refs reach its steps' inputs.
         """
         return self.append(name, saga, params)
+
+    @overload
+    def flow(
+        self, name: str, flow: type[Sequence[Any, O]], input: Any, *, after: After = None
+    ) -> Step[O]: ...
+    @overload
+    def flow(self, name: str, flow: Saga[Any, O], input: Any, *, after: After = None) -> Step[O]: ...
+    def flow(self, name: str, flow: Any, input: Any, *, after: After = None) -> Step[Any]:
+        """Run another flow as a child workflow, after everything that was appended before, or after some steps.
+
+        It has a history, a policy and an unwinding of its own; what it left when it ended is undone in its place.
+
+        Args:
+            name: of the step; what the flow did is called ``name/step`` when it is undone.
+            flow: a sequence class, or a saga.
+            input: its model, or a template.
+            after: as in :meth:`step`.
+        """
+        full = f"{self._path}{name}"
+        if not self.all.use_flow(flow, full):
+            return Step(full)
+        return self._timed(name, after, lambda full, edges: flow_step(full, flow, input, edges))
 
     @property
     def empty(self) -> bool:

@@ -15,20 +15,25 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
-from flows._carry import KEY, Carried, error_of
-from flows._errors import refusal
+from counterstep.reports import deployment_of
+from flows._carried_step import error_of
+from flows._carry import KEY, Carried
+from flows._errors import original, refusal
 from flows._flow import Flow
+from flows._inline import flow_report
 from flows._interpreter import Interpreter
+from flows._linear_report import live_workflow_report
+from flows._metadata import FlowMetadata
 from flows._operated import Operated
-from flows._packed import pack, unpack
+from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
+from flows._recorded import Recorded
 from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_json
 
-PLAN_LIMIT = int(1.8 * 1024 * 1024)
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
 
@@ -60,8 +65,8 @@ class Resolved(BaseModel):
             InvalidPlan: when it is too large even when packed.
         """
         text = pack(pydantic_core.to_json(plan.to_json()).decode())
-        if len(text) > PLAN_LIMIT:
-            size = f"the plan has {len(text)} bytes packed, {PLAN_LIMIT} can be recorded"
+        if len(text) > LIMIT:
+            size = f"the plan has {len(text)} bytes packed, {LIMIT} can be recorded"
             raise refusal(f"{plan.id}@{plan.version}", [f"steps: {size}; make it two sagas"])
         return cls(plan=text)
 
@@ -78,7 +83,7 @@ class Resolved(BaseModel):
 class Dispatching(Operated):
     """Resolves a workflow type; runs a saga's plan, and hands a sequence on to its exact type."""
 
-    _plan: Plan
+    _plan: Recorded
     _state = "resolving"
     _resolving = True
 
@@ -88,9 +93,34 @@ class Dispatching(Operated):
             return self._at.run.board.view()
         return {"flow": workflow.info().workflow_type, "state": self._state, "steps": {}}
 
+    @workflow.query(name="metadata", description="The flow's progress")
+    def _progress(self) -> dict[str, Any]:
+        if hasattr(self, "_scope"):
+            return self._at.run.board.metadata().model_dump(mode="json")
+        return FlowMetadata(flow=workflow.info().workflow_type, state=self._state).model_dump(mode="json")
+
     @workflow.query(name="plan", description="The recorded plan: what --type saga takes as its input")
     def _recorded(self) -> Json:
         return self._plan.to_json() if hasattr(self, "_plan") else None
+
+    @workflow.query(
+        name="deployment", description="A run of an action: its jobs, errors and data; of one job"
+    )
+    def _deployment(self, job: str | None = None) -> Json:
+        if not hasattr(self, "_scope"):
+            return None
+        view, report = self._at.run.board.view(), flow_report(self._at, "")
+        cause = original(report.error) if report.error else None
+        made = deployment_of(report, view, workflow.info().workflow_id, cause)
+        return (made.of_job(job) if job is not None else made).model_dump(mode="json")
+
+    @workflow.query(
+        name="workflow-report", description="A run of a linear workflow, as seed automa reports it"
+    )
+    def _workflow_report(self) -> Json:
+        if not hasattr(self, "_scope"):
+            return None
+        return live_workflow_report(self._at, self._plan.to_json()).to_json()
 
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()
@@ -108,10 +138,10 @@ class Dispatching(Operated):
         return await self._interpret(resolved.text, guard)
 
     async def _interpret(self, text: str, guard: ResetGuard, carried: Carried | None = None) -> Json:
-        self._plan, self._resolving = (plan := Plan.model_validate_json(text)), False
-        definition = Definition(plan.id, plan.version, plan.description)
-        self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.policy)
-        interpreter = Interpreter(scope, plan, text, carried)
+        self._plan, self._resolving = (plan := Recorded(text)), False
+        definition = Definition(plan.head.id, plan.head.version, plan.head.description)
+        self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.head.policy)
+        interpreter = Interpreter(scope, plan, carried)
         flow = Flow(scope, _ANY, interpreter.carry)
         if carried is not None and carried.phase == "unwinding":
             return await flow.unwind_on(error_of(carried.cause))
@@ -122,7 +152,7 @@ class Dispatching(Operated):
             RESOLVE,
             args=[workflow.info().workflow_type, [_readable(raw) for raw in args]],
             result_type=Resolved,
-            start_to_close_timeout=timedelta(seconds=30),
+            start_to_close_timeout=timedelta(minutes=2),  # a builder is bounded inside
             summary="which flow, which plan?",
         )
         return found
@@ -130,6 +160,8 @@ class Dispatching(Operated):
 
 def _carried(args: Sequence[RawValue]) -> Carried | None:
     """Read what the run before this one handed on, if it did."""
+    if workflow.info().continued_run_id is None:
+        return None
     if len(args) != 1 or args[0].payload.metadata.get("encoding") != b"json/plain":
         return None
     data = args[0].payload.data

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from temporalio.exceptions import FailureError
 
-from activities import CounterstepError
+from activities import CounterstepError, Failure
 from activities._failure import MESSAGE_LIMIT, cut
 
 _LINE = 600
@@ -95,6 +95,10 @@ class DeadlineExceeded(CounterstepError):
     """The flow's own deadline passed before its end."""
 
 
+class WaitDeadlineExceeded(CounterstepError):
+    """What was waited for didn't end in time; the message names it, and the seconds (seed lro)."""
+
+
 class ApprovalRejected(CounterstepError):
     """An operator rejected an approval."""
 
@@ -118,6 +122,15 @@ def first_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def original(failure: Failure) -> Failure:
+    """Give what went wrong first: what a handler raised, without what says that a step or a run failed."""
+    wrappers = (RolledBack, Kept, Stuck, OperationFailed, SequenceFailed, SeriesFailed)
+    names = {wrapper.__name__ for wrapper in wrappers}
+    while failure.type in names and failure.cause is not None:
+        failure = failure.cause
+    return failure
 
 
 def refusal(who: str, lines: list[str]) -> InvalidPlan:

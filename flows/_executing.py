@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 
@@ -19,6 +19,9 @@ from flows._errors import OperationFailed
 from flows._run import Run
 from flows._step import Call, settle
 from flows._undo import UndoRecord, UndoSpec, undo_one
+
+if TYPE_CHECKING:
+    from flows._scope import Scope
 
 AnyReport = Report[Any, Any]
 
@@ -58,6 +61,10 @@ class Spec:
     load: Callable[[Json], Any] = staticmethod(lambda value: value)
     shown: tuple[Any, ...] = ()
     pivot: bool = False
+
+    def begin(self, scope: Scope) -> Executing:
+        """Begin to execute it in a scope."""
+        return Executing(scope.run, scope.records, self)
 
     def call(self) -> Call:
         """Give what is scheduled."""
@@ -113,18 +120,23 @@ class Executing:
             raise self._failed(settled) from settled.error
         return self.report
 
-    def again(self) -> Spec:
-        """Give what runs when an operator says so: the same, under its key, knowing what came before."""
-        self._forget()
-        verdict = self.settled.verdict if self.settled else Verdict()
-        return replace(self._spec, carried=replace(verdict, failures=0, losses=0))
+    async def again(self, data: tuple[Json, ...] = ()) -> Spec | str:
+        """Give what runs when an operator says so: the same, under its key, knowing what came before.
 
-    async def edited(self, data: Json) -> Spec | str:
-        """Give what runs with another input, under a new key; an effect that may be there is undone first.
+        Args:
+            data: another input, in a tuple of one: it runs under a new key, and an effect that may be there is
+                undone first.
 
         Returns:
             What runs; or why it can't.
         """
+        if data:
+            return await self._edited(data[0])
+        self._forget()
+        verdict = self.settled.verdict if self.settled else Verdict()
+        return replace(self._spec, carried=replace(verdict, failures=0, losses=0))
+
+    async def _edited(self, data: Json) -> Spec | str:
         settled = self.settled
         if self._record is not None and settled is not None and settled.status is Status.UNKNOWN:
             left = await undo_one(self._run.gate, self._run, self._record)
@@ -174,6 +186,9 @@ class Executing:
             result=result,
             error=settled.failure,
             skipped=settled.skipped,
+            saved=settled.verdict.saved,
+            errors=settled.verdict.errors,
+            metadata=settled.verdict.metadata,
             timestamp=workflow.now(),
             finished=workflow.now(),
         )

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pydantic_core
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities import CounterstepError, DefinitionError, NotSerializable, ResultTooLarge, Status
@@ -23,9 +25,11 @@ from flows._errors import (
     RolledBack,
     Stuck,
     first_of,
+    original,
     unwinds,
 )
-from flows._full import Full
+from flows._full import Full, full
+from flows._handed import Handed, handed
 from flows._holding import DEADLINE, Action, Hold
 from flows._run import Run
 from flows._scope import Scope
@@ -45,12 +49,12 @@ class Flow:
 
     def __init__(self, scope: Scope, output: Schema[Any], carry: Carry | None = None) -> None:
         """Take the run's own scope, the type of its result, and what goes on as new where the flow can."""
-        self._carry = carry
+        self._carry, self._refused = carry, 0
         self.scope = scope
         self.run = scope.run
         self.output = output
 
-    async def main(self, body: Body) -> Json:
+    async def main(self, body: Body) -> Any:
         """Run the body to an end.
 
         Returns:
@@ -82,7 +86,7 @@ class Flow:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
 
-    async def _result(self, body: Body) -> Json:
+    async def _result(self, body: Body) -> Any:
         """Run the body, and check what it returns before it counts as done."""
         value = await body()
         who = f"{self.scope.definition}: result"
@@ -92,7 +96,13 @@ class Flow:
             raise NotSerializable(error.message) from None
         if size(dumped) > PAYLOAD_LIMIT:
             raise ResultTooLarge(f"{who} has {size(dumped)} bytes, {PAYLOAD_LIMIT} can be recorded")
-        return dumped
+        return dumped if self.run.root is None else self._handed().with_result(dumped, who)
+
+    def _handed(self) -> Handed:
+        """Give what a child flow hands to its parent."""
+        run, scope = self.run, self.scope
+        records = [*scope.records, *run.taken_records.values()]
+        return handed(records, scope.graph, run.not_undone, pivoted=run.pivoted)
 
     async def _check_reset(self) -> None:
         """Look into a reset that was noticed, whatever is asked meanwhile, before anything completes.
@@ -105,8 +115,8 @@ class Flow:
             self.run.control.cancel()
         task.result()
 
-    def _complete(self, result: Json) -> Json:
-        self.scope.end(Status.DONE, (result,))
+    def _complete(self, result: Any) -> Any:
+        self.scope.end(Status.DONE, (_plain_json(result),))
         self.run.board.move("completed")
         if self.run.not_undone:
             leave_memo("stuck", "completed, but an inner flow left steps that are not undone", self._left())
@@ -117,7 +127,7 @@ class Flow:
             raise error  # a bug: Temporal retries the task until fixed code arrives
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
         unwinding = not self.run.pivoted and (self.run.control.ending or not self._keeps)
-        if unwinding and not await self._unwind():
+        if unwinding and not await self._unwind(cause):
             return await self._continue(cause)
         await self._check_reset()
         end = self._end(
@@ -142,7 +152,7 @@ class Flow:
         policy = self.scope.policy
         return (
             self.run.keeping
-            or policy.on_failure == "keep"
+            or policy.on_failure in ("keep", "continue")
             or (policy.on_failure == "hold" and policy.then == "keep")
         )
 
@@ -165,16 +175,20 @@ class Flow:
     async def _continue(self, cause: BaseException | None) -> Json:
         """Go on as new: forward, or with unwinding and its cause.
 
-        What is too large to be carried ends the run while its history has room for the undos.
+        What is too large to be carried makes the run unwind while its history has room for that; what is undone
+        needn't be carried, so that it may go on as new later.
         """
         assert self._carry is not None
         await self._check_reset()
         try:
             carried = self._carry(cause, self.run)
         except HistoryLimit as error:
-            self._carry = None
+            self._refused += 1
             return await self._fail(cause or error)
-        workflow.continue_as_new(args=[carried])
+        workflow.continue_as_new(args=[carried], memo=self.run.next_memo)
+
+    def _full(self) -> bool:
+        return self._carry is not None and full(self._refused)
 
     async def unwind_on(self, error: BaseException | None) -> Json:
         """Go on with unwinding that began in an earlier run.
@@ -184,16 +198,23 @@ class Flow:
         """
         return await self._fail(error or asyncio.CancelledError())
 
-    async def _unwind(self) -> bool:
+    async def _unwind(self, cause: BaseException | None) -> bool:
         """Undo in a task of its own, which no cancel reaches; say whether it came to its end."""
+        self.scope.error = self._why(cause)
         self.run.board.move("unwinding")
         self.run.unwinding = True
-        task = asyncio.create_task(unwind_scope(self.scope, may_continue=self._carry is not None))
+        task = asyncio.create_task(unwind_scope(self.scope, self._why(cause), full=self._full))
         await wait_for([task])
         if isinstance(task.exception(), Full):
             return False
         task.result()
         return True
+
+    def _why(self, cause: BaseException | None) -> Failure:
+        """Give what undos are told of the cause."""
+        if cause is not None:
+            return original(Failure.of(cause))
+        return Failure(type="CancelledError", message=f"{self.run.definition} was cancelled")
 
     def _end(self, cause: BaseException | None, *, cancelled: bool, unwound: bool) -> BaseException:
         """Say how the run ends; what was asked while it unwound changes nothing."""
@@ -201,7 +222,7 @@ class Flow:
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
             text = stuck_text(f"{who} is stuck: {reason}", self.run.not_undone)
-            return self._leave("stuck", text, Stuck(text), cause)
+            return self._leave("stuck", text, Stuck(text), self._last() or cause)
         if cancelled:
             what = (
                 "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"
@@ -214,6 +235,12 @@ class Flow:
         kept = f"{who} failed, and what it did is kept: {_plain(reason)}"
         text = f"{kept}; open steps: {self._open()}" if self.run.pivoted else kept
         return self._leave("kept", reason, Kept(text), cause)
+
+    def _last(self) -> BaseException | None:
+        """Give the failure of the last undo that failed, where the policy wants that one told."""
+        if self.scope.policy.error == "first":
+            return None
+        return next((l.failure.as_error() for l in reversed(self.run.not_undone) if l.failure), None)
 
     def _open(self) -> str:
         """Name the steps that have not ended well."""
@@ -251,19 +278,34 @@ async def _cancelled_here() -> None:
         await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
 
 
-async def unwind_scope(scope: Scope, *, may_continue: bool = False) -> None:
-    """Undo what a scope did; what couldn't be undone is kept in mind by the run."""
+async def unwind_scope(
+    scope: Scope, cause: Failure | None, *, full: Callable[[], bool] = lambda: False
+) -> None:
+    """Undo what a scope did; what couldn't be undone is kept in mind by the run.
+
+    Args:
+        scope: whose records are undone.
+        cause: why, for the undos that ask for it.
+        full: whether the history is full.
+
+    Raises:
+        Full: where the history is, before everything was undone.
+    """
     run = scope.run
+    scope.records = [*scope.earlier(), *scope.records]
+    scope.earlier = list
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
     for record in records:
-        if record.wanted(scope.policy):
-            run.board.set(record.step, "to be undone")
+        record.cause = cause if record.undo.cause else None
+    run.board.set_all((r.step for r in records if r.wanted(scope.policy)), "to be undone")
     after = scope.came_after(records)
-    unwinding = Unwinding(run.gate, run, records, after, scope.policy, may_continue=may_continue)
+    unwinding = Unwinding(run.gate, run, records, after, scope.policy, full=full)
     try:
         run.not_undone += await unwinding.run()
     except Full:
         run.not_undone += unwinding.left
+        for record in records:
+            record.tried = record.undoing is not None and not record.undone
         raise
     scope.records = []
 
@@ -311,3 +353,7 @@ def _plain(reason: str) -> str:
     return (
         rest if kind in ("OperationFailed", "SequenceFailed", "SeriesFailed", "ExecutionStopped") else reason
     )
+
+
+def _plain_json(result: Any) -> Json:
+    return pydantic_core.from_json(result.payload.data) if isinstance(result, RawValue) else result

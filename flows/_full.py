@@ -9,12 +9,19 @@ CONTINUE_AT = 9_000
 
 BYTES_AT = 24 * 1024 * 1024
 
+_MORE_BYTES = 4 * 1024 * 1024
+
 
 class Full(Exception):
     """The run's history is full: it goes on as new. Never leaves the flow."""
 
 
-def full() -> bool:
-    """Whether the history is so long that the run should go on as new."""
+def full(refused: int = 0) -> bool:
+    """Whether the history is so long that the run should go on as new.
+
+    Args:
+        refused: how often that couldn't be, since too much was to be carried; each time it is tried later.
+    """
     info = workflow.info()
-    return info.get_current_history_length() >= CONTINUE_AT or info.get_current_history_size() >= BYTES_AT
+    events, size = info.get_current_history_length(), info.get_current_history_size()
+    return events >= CONTINUE_AT * (refused + 1) or size >= BYTES_AT + _MORE_BYTES * refused

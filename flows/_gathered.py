@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from temporalio.client import Client
@@ -9,6 +10,7 @@ from temporalio.client import Client
 from activities import InvalidInput
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._inside import inside
 from flows._left import Left, flow_origin, left_by
 from flows._resume import Found, Owner, TakenOver
 
@@ -51,7 +53,7 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
         by: what the workflow that undoes it knows of itself.
 
     Raises:
-        InvalidInput: when one of its runs is open.
+        InvalidInput: when one of its runs, or of its child flows, is open.
     """
     origin = flow_origin(run)
     runs = await lookup.runs_of_flow(client, run.workflow_id, run.run_id, origin)
@@ -61,7 +63,13 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
                 f"{who}: run {other.run_id} of {run.workflow_id} is still open; let it end, or end it, first"
             )
     undoing = await lookup.undoing_runs(client, run.workflow_id, origin, by.previous, by.chain)
-    left = left_by(runs, await _earlier(client, runs, who), undoing, by.undone)
+    earlier = await _earlier(client, runs, who)
+
+    async def read(child: RunHistory) -> Left:
+        return (await gather(client, child, who)).left
+
+    children = await inside(client, runs, who, read)
+    left = await asyncio.to_thread(left_by, runs, earlier, undoing, by.undone, children)
     return Gathered(tuple(runs), left)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from activities import CounterstepError, NotSerializable, Status
+from activities import CounterstepError, DefinitionError, NotSerializable, Status
 from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
-from flows._errors import SequenceFailed, first_of, unwinds
+from flows._errors import SequenceFailed, first_of, original, unwinds
 from flows._flow import unwind_scope
 from flows._scope import Options, Scope
 from flows._step import wait_for
@@ -25,7 +25,13 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
 
     Raises:
         SequenceFailed: with its report, after it was unwound by its own policy.
+        DefinitionError: when it can't be inline.
     """
+    if not cls._inline:
+        raise DefinitionError(
+            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; start it, "
+            "and wait for it by its name"
+        )
     data = cls.input.dump(input, f"{at.path}{cls.definition}: input")
     digest = call_digest("flow", str(cls.definition), data, options.key)
 
@@ -62,7 +68,7 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     inner.end(Status.FAILED, error=error)
     cancelled = isinstance(error, asyncio.CancelledError)
     if inner.policy.on_failure == "unwind" and not at.run.control.ending and at.run.guard.error is None:
-        task = asyncio.create_task(unwind_scope(inner))
+        task = asyncio.create_task(unwind_scope(inner, original(Failure.of(error))))
         cancelled = await wait_for([task]) or cancelled
         task.result()
     at.records += inner.records

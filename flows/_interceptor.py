@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.worker import (
     ActivityInboundInterceptor,
+    ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
+    StartChildWorkflowInput,
     StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -33,7 +36,7 @@ _NEXT: ContextVar[StepHeader | None] = ContextVar("counterstep_next_header", def
 
 @contextmanager
 def with_header(header: StepHeader) -> Iterator[None]:
-    """Send a header with the activity that is started inside."""
+    """Send a header with the activity, or the child, that is started inside."""
     token = _NEXT.set(header)
     try:
         yield
@@ -43,6 +46,11 @@ def with_header(header: StepHeader) -> Iterator[None]:
 
 class _Outbound(WorkflowOutboundInterceptor):
     heartbeat_timeout = timedelta(seconds=30)
+    started_with: Mapping[str, Payload] = {}
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        """Hand on what the run was started with, such as the caller's trace parent: Temporal doesn't."""
+        super().continue_as_new(replace(input, headers={**self.started_with, **input.headers}))
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
         header = _NEXT.get()
@@ -53,6 +61,14 @@ class _Outbound(WorkflowOutboundInterceptor):
                 heartbeat_timeout=self.heartbeat_timeout,
             )
         return super().start_activity(input)
+
+    async def start_child_workflow(
+        self, input: StartChildWorkflowInput
+    ) -> workflow.ChildWorkflowHandle[Any, Any]:
+        header = _NEXT.get()
+        if header is not None:
+            input = replace(input, headers={**input.headers, HEADER: header.payload()})
+        return await super().start_child_workflow(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
         header = _NEXT.get()
@@ -65,9 +81,11 @@ class _Inbound(WorkflowInboundInterceptor):
     outbound: type[_Outbound] = _Outbound
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-        super().init(self.outbound(outbound))
+        self._made = self.outbound(outbound)
+        super().init(self._made)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        self._made.started_with = dict(input.headers)
         one = getattr(input.type, "__counterstep_input__", None)
         if one is not None and len(input.args) != 1:
             input = replace(input, args=[one(len(input.args))])

@@ -10,54 +10,57 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities import Definition, InvalidInput
+from activities import Definition, Failure, InvalidInput
 from activities._json import Json
-from flows._carry import Carried, restore, take_along
+from flows._carry import Carried, records_of, restore, take_along
+from flows._child import ChildSpec
 from flows._executing import Spec, bounded
 from flows._full import Full, full
-from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
+from flows._recorded import Recorded
 from flows._run import Run
 from flows._scope import Scope
 from flows._step import wait_for
 from flows._template import fill
 
-TIMED = (WaitStep, ApprovalStep)
+TIMED = ("wait", "approval")
 """Steps that may go on in the next run."""
 
 
 class Interpreter:
     """Runs a plan's steps, as parallel as it allows, ready ones in plan order."""
 
-    def __init__(self, scope: Scope, plan: Plan, text: str, carried: Carried | None = None) -> None:
-        """Take the run's scope, the plan, its text as it was recorded, and what an earlier run carried here."""
-        self._text = text
-        self._scope, self._run, self._plan = scope, scope.run, plan
-        self._steps = {step.name: step for step in plan.steps}
-        self._places = {step.name: index for index, step in enumerate(plan.steps)}
-        self._failures: list[BaseException] = []
+    def __init__(self, scope: Scope, plan: Recorded, carried: Carried | None = None) -> None:
+        """Take the run's scope, the plan, and what an earlier run carried here."""
+        self._scope, self._run, self._plan, self._policy = scope, scope.run, plan, plan.head.policy
+        self._names = tuple(plan.after)
+        self._places = {name: index for index, name in enumerate(self._names)}
+        self._continues = self._policy.on_failure == "continue"
+        self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
         self._began: dict[str, datetime] = {}
+        self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
         self._ended_well = dict.fromkeys(carried.ended if carried else ())
-        self._outputs: dict[str, Json] = {s.name: s.value for s in plan.steps if isinstance(s, ConstantStep)}
-        self._followers: dict[str, list[str]] = {name: [] for name in self._steps}
-        self._waiting = dict.fromkeys(self._steps, 0)
+        self._outputs: dict[str, Json] = plan.constants()
+        self._followers: dict[str, list[str]] = {name: [] for name in self._names}
+        self._waiting = dict.fromkeys(self._names, 0)
         self._link()
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
-        self._ready = [place for place in self._ready if plan.steps[place].name not in self._ended_well]
+        self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
         heapify(self._ready)
-        scope.graph = {step.name: step.after for step in plan.steps}
+        scope.graph = plan.after | (carried.after if carried else {})
+        self._run.board.total = sum(plan.kind(name) not in ("constant", "subsaga") for name in self._names)
         if carried is not None:
-            scope.records += restore(carried, plan, self._run)
+            restore(carried, self._run)
+            scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)
             self._outputs |= carried.outputs
-            self._outputs |= {
-                r.step: r.settled.output[0] for r in scope.records if r.settled and r.settled.output
-            }
+            self._outputs |= {row["step"]: row["output"][0] for row in carried.records if "output" in row}
 
     def _link(self) -> None:
-        for step in self._plan.steps:
-            for before in step.after:
-                self._followers[before].append(step.name)
-                self._waiting[step.name] += before not in self._ended_well
+        for name, after in self._plan.after.items():
+            for before in after:
+                self._followers[before].append(name)
+                self._waiting[name] += before not in self._ended_well
 
     async def run(self) -> Json:
         """Run the plan.
@@ -66,7 +69,8 @@ class Interpreter:
             The output of the step that the plan names as its result; ``None`` if it names none.
 
         Raises:
-            OperationFailed: the first failure in history order, once the steps in flight have settled.
+            OperationFailed: the first failure in history order (or the last one, where the policy says so), once the
+                steps in flight have settled.
             Full: when the history is, and nothing but timers is in flight; :meth:`carry` gives what goes along.
         """
         running: dict[asyncio.Task[None], str] = {}
@@ -79,15 +83,15 @@ class Interpreter:
             await wait_for(running)
             raise
         if self._failures:
-            raise self._failures[0]
-        return self._output(self._plan.result) if self._plan.result else None
+            raise self._failures[-1 if self._policy.error == "last" else 0]
+        return self._output(self._plan.head.result) if self._plan.head.result else None
 
     async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
         """Wait until something ends; a failure may cancel the rest."""
         await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
         for task in [t for t in running if t.done()]:
             self._ended(running.pop(task), task)
-        if self._failures and self._plan.policy.settle == "cancel":
+        if self._failures and self._policy.settle == "cancel" and not self._continues:
             for task in running:
                 task.cancel()
 
@@ -97,18 +101,25 @@ class Interpreter:
         Raises:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
-        kept = {record.step for record in self._scope.records}
-        carried = take_along(self._text, run, self._scope.records, cause)
-        outputs = {
-            k: v
-            for k, v in self._outputs.items()
-            if k not in kept and not isinstance(self._steps[k], ConstantStep)
+        records, planned = self._scope.records, self._plan.after
+        spliced = {
+            name: edges for name, edges in (self._scope.graph or {}).items() if planned.get(name) != edges
         }
-        steps = [self._steps[name] for name in self._began]
+        if run.unwinding:
+            carried = take_along(self._plan.text, run, records, cause, planned=planned)
+            return carried.model_copy(update={"after": spliced}).pack()
+        carried = take_along(self._plan.text, run, records, cause, self._earlier, planned)
+        kept = {row["step"] for row in carried.records}
+        outputs = {
+            k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
+        }
+        steps = [self._plan[name] for name in self._began]
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
+                "after": spliced,
                 "outputs": outputs,
+                "failures": tuple(map(Failure.of, self._failures)),
                 "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
                 "approvals": {
                     s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)
@@ -141,11 +152,11 @@ class Interpreter:
             runs = self._start(running)
             if (
                 self._full
-                and all(isinstance(self._steps[name], TIMED) for name in running.values())
+                and all(self._plan.kind(name) in TIMED for name in running.values())
                 and self._more(running)
             ):
                 raise Full
-            if runs or not (self._ready and self._run.control.holds and not self._failures):
+            if runs or not (self._ready and self._run.control.holds and not self._failed):
                 return runs
             await workflow.wait_condition(lambda: not self._run.control.holds)
 
@@ -154,12 +165,17 @@ class Interpreter:
 
     @property
     def _full(self) -> bool:
-        return full() and not self._failures and not self._run.control.holds
+        return full() and not self._failed and not self._run.control.holds
+
+    @property
+    def _failed(self) -> bool:
+        """Whether something failed, and nothing goes on after it."""
+        return bool(self._failures) and not self._continues
 
     def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
         """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
-        while self._ready and len(running) < self._plan.policy.max_parallel and not self._stopped:
-            step = self._plan.steps[heappop(self._ready)]
+        while self._ready and len(running) < self._policy.max_parallel and not self._stopped:
+            step = self._plan[self._names[heappop(self._ready)]]
             work = self._work(step)
             if work is None:
                 self._done(step.name)
@@ -170,7 +186,7 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failures or self._run.control.holds or full())
+        return bool(self._failed or self._run.control.holds or full())
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Note failures in the order in which history tells of them."""
@@ -186,6 +202,8 @@ class Interpreter:
         """Give what has to be done for a step; ``None`` where there is nothing to wait for."""
         if isinstance(step, OperationStep):
             return self._operation(step)
+        if isinstance(step, FlowStep):
+            return self._flow(step)
         if isinstance(step, WaitStep):
             return self._wait(step)
         if isinstance(step, ApprovalStep):
@@ -199,14 +217,10 @@ class Interpreter:
     def _spec(self, step: OperationStep) -> Spec:
         assert step.timeout is not None and step.retry is not None, "a plan that runs is complete"
         definition = Definition.parse(step.operation)
-        try:
-            data = fill(step.input, self._output)
-        except LookupError as error:
-            raise InvalidInput(f"{step.name} ({step.operation}): input: {error.args[0]}") from None
         return Spec(
             name=step.name,
             definition=Definition(definition.id, definition.version, step.description),
-            data=bounded(data, f"{step.name} ({step.operation})"),
+            data=self._input(step.input, f"{step.name} ({step.operation})"),
             header=self._run.header(),
             timeout=step.timeout,
             retry=step.retry,
@@ -216,6 +230,22 @@ class Interpreter:
             undo=step.undo,
             pivot=step.pivot,
         )
+
+    async def _flow(self, step: FlowStep) -> None:
+        definition = Definition.parse(step.flow)
+        spec = ChildSpec(
+            name=step.name,
+            definition=Definition(definition.id, definition.version, step.description),
+            data=self._input(step.input, f"{step.name} ({step.flow})"),
+        )
+        report = await self._scope.carry_out(spec)
+        self._outputs[step.name] = report.result[0] if report.result else None
+
+    def _input(self, template: Json, who: str) -> Json:
+        try:
+            return bounded(fill(template, self._output), who)
+        except LookupError as error:
+            raise InvalidInput(f"{who}: input: {error.args[0]}") from None
 
     async def _wait(self, step: WaitStep) -> None:
         board = self._run.board
@@ -248,13 +278,16 @@ class Interpreter:
 
     def _output(self, name: str) -> Json:
         """Give a step's output; a subsaga's is that of the step it names."""
-        step = self._steps[name]
-        while isinstance(step, SubsagaStep) and step.result is not None:
-            step = self._steps[step.result]
-        return self._outputs.get(step.name)
+        while self._plan.kind(name) == "subsaga":
+            step = self._plan[name]
+            assert isinstance(step, SubsagaStep)
+            if step.result is None:
+                break
+            name = step.result
+        return self._outputs.get(name)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is None:
+        if not task.cancelled() and (task.exception() is None or self._continues):
             self._done(name)
 
     def _done(self, name: str) -> None:

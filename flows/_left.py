@@ -5,19 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
+from activities._wire import in_leg
 from counterstep.reports import RunHistory, StepHistory
 from flows._calls import call_digest
-from flows._carry import Carried, CarriedStep
+from flows._carried_step import CarriedStep
+from flows._carry import Carried
 from flows._errors import Kept
 from flows._plan import OperationStep
 from flows._resume import UNDOING, Taken, TakenOver
+from flows._undo import NotUndone, UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a child flow of a closed run did and left.
+
+    Attributes:
+        call: the child as a call of its parent.
+        steps: what it left, by their names in the parent.
+        edges: what each of its steps came after.
+        order: of its first event in its parent's history.
+        undone: steps of it that were undone by somebody else than the parent.
+        missing: what it couldn't undo.
+    """
+
+    call: Taken
+    steps: tuple[Taken, ...]
+    edges: Mapping[str, tuple[str, ...]]
+    order: int
+    undone: tuple[str, ...] = ()
+    missing: tuple[NotUndone, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,11 +54,13 @@ class Left:
             operations are undone is filled in only where a plan or an earlier run says so.
         undone: names of those that were undone, in that order.
         tried: names of those whose undo was tried, and didn't succeed.
+        children: what each child flow left.
     """
 
     steps: tuple[Taken, ...]
     undone: tuple[str, ...]
     tried: frozenset[str]
+    children: tuple[Inside, ...] = ()
 
 
 def flow_origin(run: RunHistory) -> str:
@@ -47,6 +74,7 @@ def left_by(
     earlier: TakenOver,
     undoing: Iterable[RunHistory] = (),
     more: Iterable[str] = (),
+    inside: Mapping[str, Sequence[Inside]] = MappingProxyType({}),
 ) -> Left:
     """Fold the histories of one flow into what they left.
 
@@ -55,18 +83,40 @@ def left_by(
         earlier: what they took over from another flow.
         undoing: of the workflow that undoes them.
         more: steps that are known to be undone beside.
+        inside: what their child flows left, by run id.
     """
     steps = {taken.step: taken for taken in earlier.steps}
     undone: dict[str, None] = {}
+    runs = _of_legs(runs)
     for run in runs:
         carried = Carried.unpack(run.input)
-        for taken in (*_carried(run, carried), *_run(run)):
+        for taken in (*_carried(run, carried), *_run(run, inside.get(run.run_id, ()))):
             steps[taken.step] = merged(steps.get(taken.step), taken)
-        undone |= dict.fromkeys(step.step for step in (carried.records if carried else ()) if step.undone)
+        undone |= dict.fromkeys(step.step for step in (carried.steps() if carried else ()) if step.undone)
     undone |= dict.fromkeys(step for run in (*runs, *undoing) for step in undone_in(run))
+    children = tuple(child for run in runs for child in inside.get(run.run_id, ()))
+    undone |= dict.fromkeys(step for child in children for step in child.undone)
     undone |= dict.fromkeys(more)
     tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
-    return Left(tuple(t for name, t in steps.items() if name not in undone), tuple(undone), frozenset(tried))
+    standing = tuple(t for name, t in steps.items() if name not in undone and not _partly_undone(t, undone))
+    return Left(standing, tuple(undone), frozenset(tried), children)
+
+
+def _partly_undone(taken: Taken, undone: Iterable[str]) -> bool:
+    """Whether a child flow answers no call any more, since something in it was undone."""
+    return bool(taken.flow) and any(step.startswith(f"{taken.flow}/") for step in undone)
+
+
+def _of_legs(runs: Sequence[RunHistory]) -> Sequence[RunHistory]:
+    """Name the steps of a long-running operation with their legs, since each leg gives names anew."""
+    legs = [carried.leg if (carried := Carried.unpack(run.input)) else None for run in runs]
+    if not any(legs):
+        return runs
+    numbered = zip(runs, (leg.number if leg else 0 for leg in legs), strict=True)
+    return [
+        replace(run, steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps))
+        for run, number in numbered
+    ]
 
 
 def merged(before: Taken | None, new: Taken) -> Taken:
@@ -92,12 +142,15 @@ def _unwound(run: RunHistory) -> bool:
     return run.status == "canceled" or (run.status == "failed" and not kept)
 
 
-def _run(run: RunHistory) -> Iterator[Taken]:
-    """Give the steps of a run that took effect, or may have, or failed."""
-    for step in run.forward():
-        settled = step.settled
-        if step.args and settled.verdict.called:
-            yield _taken(run, step, settled)
+def _run(run: RunHistory, inside: Sequence[Inside]) -> Iterator[Taken]:
+    """Give the steps of a run that took effect, or may have, or failed, those of its child flows in their place."""
+    rows = [
+        (step.order, _taken(run, step, step.settled))
+        for step in run.forward()
+        if step.args and step.settled.verdict.called
+    ]
+    rows += [(child.order, taken) for child in inside for taken in (*child.steps, child.call)]
+    return (taken for _, taken in sorted(rows, key=lambda row: row[0]))
 
 
 def _taken(run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
@@ -123,24 +176,26 @@ def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:
     """Give the steps of a flow's earlier runs, whose histories may be gone."""
     if carried is None:
         return
-    steps = {step.name: step for step in carried.planned().steps if isinstance(step, OperationStep)}
-    for kept in carried.records:
-        yield _kept(run, steps[kept.step], kept)
+    plan = carried.planned()
+    steps = plan.steps if plan else ()
+    planned = {step.name: (step.operation, step.undo) for step in steps if isinstance(step, OperationStep)}
+    for kept in carried.steps():
+        yield _kept(run, *(kept.unplanned or planned[kept.step]), kept)
 
 
-def _kept(run: RunHistory, step: OperationStep, kept: CarriedStep) -> Taken:
+def _kept(run: RunHistory, operation: str, undo: UndoSpec | None, kept: CarriedStep) -> Taken:
     header = kept.header
     whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or header.run}
     return Taken(
         step=kept.step,
-        digest=call_digest("operation", step.operation, kept.input, header.key),
-        definition=step.operation,
+        digest=call_digest("operation", operation, kept.input, header.key),
+        definition=operation,
         input=kept.input,
         key=header.key,
         status=kept.status,
         output=kept.output,
-        verdict=kept.verdict,
+        verdict=kept.verdict.to_json(),
         header=header.model_copy(update=whose),
-        undo=step.undo,
+        undo=undo,
         error=kept.failure,
     )

@@ -47,10 +47,11 @@ class Untraced:
         """Take a run and its plan."""
         self._run = run
         self._steps: dict[str, PlanStep] = {step.name: step for step in plan.steps}
+        self._continues = plan.policy.on_failure == "continue"
         self._traces = {step.step: step for step in run.forward()}
         carried = Carried.unpack(run.input)
         self._carried = carried or Carried(plan="", origin=run.origin, began=run.started)
-        self._outputs = {step.step: step.output for step in self._carried.records}
+        self._outputs = {step.step: step.output for step in self._carried.steps()}
         self._outputs |= {name: (output,) for name, output in self._carried.outputs.items()}
         self._outputs |= {name: trace.settled.output for name, trace in self._traces.items()}
 
@@ -92,7 +93,8 @@ class Untraced:
     def _may_have_ended(self, step: PlanStep) -> bool:
         if isinstance(step, OperationStep):
             trace = self._traces.get(step.name)
-            return trace is not None and (_ended_well(trace) or step.name in self._run.skips)
+            goes_on = self._continues and trace is not None and not trace.open
+            return trace is not None and (_ended_well(trace) or step.name in self._run.skips or goes_on)
         return not isinstance(step, WaitStep) or step.name in self._run.timers
 
     def _unknown(self, step: PlanStep) -> Taken | NotUndone:

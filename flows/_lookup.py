@@ -18,8 +18,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import InvalidInput
 from activities._wire import Verdict, mark_of
 from counterstep.reports import RunHistory, fetch_events, read_run
-from flows._left import flow_origin
+from flows._left import flow_origin, undone_in
 from flows._resume import UNDOING, Owner, RunRef, claim_id
+from flows._root import Root
 
 FAILED = frozenset(
     {
@@ -32,8 +33,16 @@ FAILED = frozenset(
 
 
 async def read_history(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:
-    """Read a run; what its open steps saved is known to the server alone."""
+    """Read a run; what its open steps saved is known to the server alone.
+
+    Raises:
+        InvalidInput: when this client has no codec for what is in it.
+    """
     run = read_run(workflow_id, await fetch_events(client, workflow_id, run_id))
+    if run.unreadable:
+        raise InvalidInput(
+            f"run {run.run_id} of {workflow_id}: its values are encoded; this worker needs the data_converter that wrote them"
+        )
     if run.status == "running" or not any(step.open for step in run.steps):
         return run
     marks = await _marks(client, workflow_id, run.run_id)
@@ -54,6 +63,14 @@ async def _marks(client: Client, workflow_id: str, run_id: str) -> dict[str, dic
         details = await client.data_converter.decode(list(pending.heartbeat_details.payloads))
         found[pending.activity_id] = mark_of(details)
     return found
+
+
+async def newest_of_chain(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:
+    """Read the run that a run went on as in the end, or itself."""
+    run = await read_history(client, workflow_id, run_id)
+    while run.status == "continued_as_new":
+        run = await read_history(client, workflow_id, run.next_run)
+    return run
 
 
 async def describe(client: Client, ref: RunRef, who: str) -> WorkflowExecutionDescription:
@@ -203,6 +220,35 @@ async def owner_of(client: Client, workflow_id: str, origin: str) -> Owner | Non
     undoes = claim.workflow_type == UNDOING
     owner = Owner.model_validate(claim.input["owner"] if undoes else claim.input)
     return owner.model_copy(update={"undoes": undoes})
+
+
+async def refuse_part(client: Client, run: RunHistory, name: str, mine: Owner | None = None) -> None:
+    """Refuse a child flow whose root is open, has undone it, or was taken over.
+
+    Args:
+        client: asks.
+        run: of the child flow; any other run passes.
+        name: names it in the message.
+        mine: who may have taken the root over.
+
+    Raises:
+        InvalidInput: naming the root.
+    """
+    if run.root is None:
+        return
+    root = Root.model_validate(run.root)
+    part = f"{name}, a part of {root.workflow_id},"
+    owner = await owner_of(client, root.workflow_id, root.origin)
+    if owner not in (None, mine):
+        raise owned(part, owner, f"look at {root.workflow_id} instead")
+    runs = await runs_of_flow(client, root.workflow_id, root.origin, root.origin, whole=True)
+    if any(each.status == "running" for each in runs):
+        raise InvalidInput(f"{part} can't be: {root.workflow_id} is still open; let it end, or end it, first")
+    undone = [step for each in runs for step in undone_in(each) if step.startswith(root.path)]
+    if undone:
+        raise InvalidInput(
+            f"{part} was undone by {root.workflow_id} ({', '.join(undone[:5])}); start a new run instead"
+        )
 
 
 def owned(name: str, owner: Owner | None, instead: str) -> InvalidInput:

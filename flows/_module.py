@@ -18,6 +18,9 @@ from typing import Any
 from temporalio.converter import DataConverter
 
 from activities import CounterstepError, DefinitionError, DefinitionExists, Operation, Registry, SecretSource
+from flows._actions import Action, ActionService
+from flows._linear import Workflow
+from flows._parts import parts_of
 from flows._plugin import Lifespan
 from flows._saga import Saga
 from flows._sequence import Sequence
@@ -110,9 +113,20 @@ def _shadowed() -> None:
 
 
 def _offers(module: ModuleType) -> Iterator[Any]:
-    for name, value in vars(module).items():
-        if not name.startswith("_") and _is_definition(value):
+    public = [value for name, value in vars(module).items() if not name.startswith("_")]
+    services = [value for value in public if isinstance(value, ActionService)]
+    for value in public:
+        if _is_definition(value):
             yield value
+        elif isinstance(value, ActionService) or _stands_alone(value, services):
+            yield from value.definitions
+
+
+def _stands_alone(value: Any, services: list[ActionService]) -> bool:
+    """Whether it is served under its own name: a linear workflow, or an action that no service of the module has."""
+    if isinstance(value, Workflow):
+        return True
+    return isinstance(value, Action) and bool(value.name) and not any(s.has(value) for s in services)
 
 
 def _undecorated(module: ModuleType) -> Iterator[str]:
@@ -172,7 +186,8 @@ def _functions(entry: Any) -> list[Any]:
         found = [entry._body, *(v for v in vars(entry).values() if callable(v))]
     return [
         f
-        for f in found
+        for handler in found
+        for f in parts_of(handler)
         if hasattr(f, "__code__") and f.__module__ not in OURS and "flows." not in f.__module__
     ]
 

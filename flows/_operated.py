@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,15 @@ CHECK = "counterstep-check-value"
 _NOBODY = Note()
 
 
+def _signed(cls: type) -> type:
+    """Keep the handlers' signatures: Temporal asks for them in the sandbox of each run."""
+    for handler in list(vars(cls).values()):
+        if inspect.isfunction(handler):
+            handler.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+    return cls
+
+
+@_signed
 class Operated:
     """The handlers of a workflow class that runs a flow; Temporal wants them on the class."""
 
@@ -46,33 +56,37 @@ class Operated:
     def _status(self) -> dict[str, Any]:
         return self._at.run.board.view()
 
+    @workflow.query(name="metadata", description="The flow's progress")
+    def _progress(self) -> dict[str, Any]:
+        return self._at.run.board.metadata().model_dump(mode="json")
+
     @workflow.query(name="report", description="The report tree, as this run knows it")
     def _report(self) -> Json:
         return tree_json(flow_report(self._at, ""))
 
     @workflow.update(name="approve", description="Approve what waits under this name")
     def _approve(self, decision: Decision) -> None:
-        self._decide(decision, rejected=False)
+        _decide(self, decision, rejected=False)
 
     @workflow.update(name="reject", description="Reject what waits under this name")
     def _reject(self, decision: Decision) -> None:
-        self._decide(decision, rejected=True)
+        _decide(self, decision, rejected=True)
 
     @_approve.validator
     def _can_approve(self, decision: Decision) -> None:
-        self._must_wait(decision.name)
+        _must_wait(self, decision.name)
 
     @_reject.validator
     def _can_reject(self, decision: Decision) -> None:
-        self._must_wait(decision.name)
+        _must_wait(self, decision.name)
 
     @workflow.update(name="pause", description="Start no new step or undo")
     def _pause(self, note: Note = _NOBODY) -> None:
-        self._hold(True)
+        _hold(self, True)
 
     @workflow.update(name="unpause", description="Go on after pause")
     def _unpause(self, note: Note = _NOBODY) -> None:
-        self._hold(False)
+        _hold(self, False)
 
     @workflow.update(name="stop", description="Unwind, then fail as stopped")
     def _stop(self, note: Note = _NOBODY) -> None:
@@ -88,93 +102,100 @@ class Operated:
 
     @workflow.update(name="retry", description="Run a held step, or a parked undo, again")
     def _retry(self, note: StepNote) -> None:
-        self._settle_hold(note, Action.RETRY)
+        _settle_hold(self, note, Action.RETRY)
 
     @workflow.update(name="unwind", description="End a hold: unwind; a parked undo ends as not undone")
     def _unwind(self, note: StepNote) -> None:
-        self._settle_hold(note, Action.UNWIND)
+        _settle_hold(self, note, Action.UNWIND)
 
     @workflow.update(
         name="skip", description="Count a held step as skipped, with an output; a parked undo as done"
     )
     async def _skip(self, note: SkipNote) -> None:
         if "output" in note.model_fields_set:
-            await self._fits(note, "output", note.output)
-        self._settle_hold(note, Action.SKIP)
+            await _fits(self, note, "output", note.output)
+        _settle_hold(self, note, Action.SKIP)
 
     @workflow.update(name="edit", description="Run a held step again with another input")
     async def _edit(self, note: EditNote) -> None:
-        await self._fits(note, "input", note.input)
-        self._settle_hold(note, Action.EDIT)
+        await _fits(self, note, "input", note.input)
+        _settle_hold(self, note, Action.EDIT)
 
     @_retry.validator
     def _can_retry(self, note: StepNote) -> None:
-        self._must_be_held(note, Action.RETRY)
+        _must_be_held(self, note, Action.RETRY)
 
     @_unwind.validator
     def _can_unwind(self, note: StepNote) -> None:
-        self._must_be_held(note, Action.UNWIND)
+        _must_be_held(self, note, Action.UNWIND)
 
     @_skip.validator
     def _can_skip(self, note: SkipNote) -> None:
-        self._must_be_held(note, Action.SKIP)
+        _must_be_held(self, note, Action.SKIP)
 
     @_edit.validator
     def _can_edit(self, note: EditNote) -> None:
-        self._must_be_held(note, Action.EDIT)
+        _must_be_held(self, note, Action.EDIT)
 
-    def _must_be_held(self, note: StepNote, action: Action) -> Hold:
-        """Give what waits under a name.
+    # The sandbox looks at each attribute of the class for each run, and nobody calls these by name.
+    del _can_approve, _can_reject, _any_time, _can_retry, _can_unwind, _can_skip, _can_edit
 
-        Raises:
-            InvalidInput: when nothing does, or this can't be decided of it.
-        """
-        hold = self._asked.holds.get(note.step)
-        if hold is None or hold.action is not None:
-            names = ", ".join(f"{h.step} ({h.state})" for h in self._asked.holds.values()) or "none"
-            raise InvalidInput(f"step {note.step!r} isn't waiting; waiting now: {names}")
-        if action is Action.EDIT and (hold.parked or hold.step == DEADLINE):
-            raise InvalidInput(
-                f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it"
-            )
-        if action is Action.UNWIND and not hold.parked and self._at.run.pivoted:
-            raise InvalidInput(
-                f"{note.step} comes after the pivot, from which there is no way back; retry, edit or skip it"
-            )
-        return hold
 
-    def _settle_hold(self, note: StepNote, action: Action) -> None:
-        hold = self._must_be_held(note, action)
-        hold.note, hold.action = note, action
+def _must_be_held(flow: Operated, note: StepNote, action: Action) -> Hold:
+    """Give what waits under a name.
 
-    async def _fits(self, note: StepNote, side: str, value: Any) -> None:
-        """Refuse a value that doesn't fit the operation's type; the step stays held."""
-        hold = self._asked.holds[note.step]
-        if hold.parked or hold.step == DEADLINE:
-            return
-        wrong: str | None = await workflow.execute_local_activity(
-            CHECK,
-            args=[hold.definition, side, value],
-            start_to_close_timeout=timedelta(seconds=30),
-            summary=f"does the {side} fit?",
+    Raises:
+        InvalidInput: when nothing does, or this can't be decided of it.
+    """
+    hold = flow._asked.holds.get(note.step)
+    if hold is None or hold.action is not None:
+        names = ", ".join(f"{h.step} ({h.state})" for h in flow._asked.holds.values()) or "none"
+        raise InvalidInput(f"step {note.step!r} isn't waiting; waiting now: {names}")
+    if action is Action.EDIT and (hold.parked or hold.step == DEADLINE):
+        raise InvalidInput(f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it")
+    if action is Action.UNWIND and not hold.parked and flow._at.run.pivoted:
+        raise InvalidInput(
+            f"{note.step} comes after the pivot, from which there is no way back; retry, edit or skip it"
         )
-        if wrong:
-            raise InvalidInput(f"{note.step}: {wrong}")
+    return hold
 
-    def _hold(self, paused: bool) -> None:
-        """Hold new steps and undos back, or let them go."""
-        self._asked.paused = paused
-        scope: Scope | None = getattr(self, "_scope", None)
-        if scope is not None:
-            scope.run.board.show()
 
-    def _decide(self, decision: Decision, *, rejected: bool) -> None:
-        approval = self._asked.waiting(decision.name)
-        assert approval is not None
-        approval.decide(decision, rejected=rejected)
+def _settle_hold(flow: Operated, note: StepNote, action: Action) -> None:
+    hold = _must_be_held(flow, note, action)
+    hold.note, hold.action = note, action
 
-    def _must_wait(self, name: str) -> None:
-        control = self._asked
-        if control.waiting(name) is None:
-            names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
-            raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")
+
+async def _fits(flow: Operated, note: StepNote, side: str, value: Any) -> None:
+    """Refuse a value that doesn't fit the operation's type; the step stays held."""
+    hold = flow._asked.holds[note.step]
+    if hold.parked or hold.step == DEADLINE:
+        return
+    wrong: str | None = await workflow.execute_local_activity(
+        CHECK,
+        args=[hold.definition, side, value],
+        start_to_close_timeout=timedelta(seconds=30),
+        summary=f"does the {side} fit?",
+    )
+    if wrong:
+        raise InvalidInput(f"{note.step}: {wrong}")
+
+
+def _hold(flow: Operated, paused: bool) -> None:
+    """Hold new steps and undos back, or let them go."""
+    flow._asked.paused = paused
+    scope: Scope | None = getattr(flow, "_scope", None)
+    if scope is not None:
+        scope.run.board.show()
+
+
+def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> None:
+    approval = flow._asked.waiting(decision.name)
+    assert approval is not None
+    approval.decide(decision, rejected=rejected)
+
+
+def _must_wait(flow: Operated, name: str) -> None:
+    control = flow._asked
+    if control.waiting(name) is None:
+        names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
+        raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")

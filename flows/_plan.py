@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from activities import Retry
 from activities._json import Json
@@ -108,6 +108,25 @@ class SubsagaStep(BaseModel):
     result: str | None = None
 
 
+class FlowStep(BaseModel):
+    """A flow of its own, run as a child workflow, which hands what would undo it to this saga.
+
+    Attributes:
+        flow: ``id@version``; in a plan that somebody types, a range or a bare id too.
+        input: a template.
+        description: shown in the Temporal UI.
+    """
+
+    model_config = _OTHER_STEP
+
+    kind: Literal["flow"] = "flow"
+    name: str
+    after: tuple[str, ...] = ()
+    flow: str
+    input: Json = Field(default_factory=dict)
+    description: str = ""
+
+
 def _kind(step: Any) -> str:
     return str(step.get("kind", "operation") if isinstance(step, dict) else getattr(step, "kind", ""))
 
@@ -117,10 +136,13 @@ PlanStep = Annotated[
     | Annotated[ConstantStep, Tag("constant")]
     | Annotated[WaitStep, Tag("wait")]
     | Annotated[ApprovalStep, Tag("approval")]
-    | Annotated[SubsagaStep, Tag("subsaga")],
+    | Annotated[SubsagaStep, Tag("subsaga")]
+    | Annotated[FlowStep, Tag("flow")],
     Discriminator(_kind),
 ]
 """A step of a plan; one without a ``kind`` is an operation."""
+
+STEP: TypeAdapter[PlanStep] = TypeAdapter(PlanStep)
 
 
 class Plan(BaseModel):
@@ -178,8 +200,11 @@ _SHAPES = {
     "wait": ("([", "])"),
     "approval": ("{{", "}}"),
     "subsaga": ("[[", "]]"),
+    "flow": ("[/", "\\]"),
 }
 
 
 def _label(step: Any) -> str:
+    if isinstance(step, FlowStep):
+        return step.flow
     return str(step.operation) if isinstance(step, OperationStep) else str(step.kind)

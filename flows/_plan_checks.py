@@ -4,21 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from activities import Definition, DefinitionError, Operation, OperationNotFound, Registry
+from activities._schema import Schema
 from flows._control import Decision
 from flows._errors import refusal
 from flows._fields import lacks
 from flows._fit import misfits
 from flows._frozen import frozen
 from flows._pivot import pivot_problems
-from flows._plan import ApprovalStep, ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan import (
+    ApprovalStep,
+    ConstantStep,
+    FlowStep,
+    OperationStep,
+    Plan,
+    PlanStep,
+    SubsagaStep,
+    WaitStep,
+)
 from flows._plan_shape import linked, shape_problems
 from flows._template import Ref, missing, refs
 from flows._undo import UndoSpec
 
-Operations = Mapping[str, Operation[Any, Any]]
+
+class Typed(Protocol):
+    """What a step runs, as far as its types go: an operation or a flow."""
+
+    @property
+    def definition(self) -> Definition:
+        """Id, version, description."""
+        ...
+
+    @property
+    def input(self) -> Schema[Any]:
+        """The type of its input."""
+        ...
+
+    @property
+    def output(self) -> Schema[Any]:
+        """The type of its output."""
+        ...
+
+
+Declared = Mapping[str, Typed]
 
 
 def complete(
@@ -39,16 +69,30 @@ def complete(
         InvalidPlan: one message, a line for each mistake.
     """
     found = list(problems)
-    operations: dict[str, Operation[Any, Any]] = {}
+    declared: dict[str, Typed] = {}
     bare = linked(plan)
-    steps = tuple(_complete(step, registry, operations, found) for step in bare.steps)
+    steps = tuple(_complete(step, registry, declared, found) for step in bare.steps)
     whole = bare.model_copy(update={"steps": steps})
     found += [*_header(plan), *shape_problems(whole, refused), *pivot_problems(whole)]
     by_name = {step.name: step for step in steps}
-    found += [line for step in steps for line in _step_problems(step, by_name, operations)]
+    found += _uncertain(whole, by_name)
+    found += [line for step in steps for line in _step_problems(step, by_name, declared)]
     if found:
         raise refusal(f"{plan.id}@{plan.version}", found)
     return whole
+
+
+def _uncertain(plan: Plan, steps: Mapping[str, PlanStep]) -> Iterator[str]:
+    """Find steps that get what another one may not have given."""
+    if plan.policy.on_failure != "continue":
+        return
+    for step in plan.steps:
+        for ref in refs(step.input) if isinstance(step, OperationStep) else ():
+            if not isinstance(steps.get(ref.step), ConstantStep):
+                yield (
+                    f"{step.name}: input: refers to {ref.step}, which may have failed; "
+                    'with on_failure="continue" no step gets the output of another'
+                )
 
 
 def _header(plan: Plan) -> Iterator[str]:
@@ -58,11 +102,11 @@ def _header(plan: Plan) -> Iterator[str]:
         yield f"the plan: {error.message}"
 
 
-def _complete(
-    step: PlanStep, registry: Registry, operations: dict[str, Operation[Any, Any]], found: list[str]
-) -> PlanStep:
+def _complete(step: PlanStep, registry: Registry, declared: dict[str, Typed], found: list[str]) -> PlanStep:
     if isinstance(step, ConstantStep):
         return step.model_copy(update={"value": frozen(step.value)})
+    if isinstance(step, FlowStep):
+        return _complete_flow(step, registry, declared, found)
     if not isinstance(step, OperationStep):
         return step
     try:
@@ -73,10 +117,30 @@ def _complete(
     if not isinstance(op, Operation):
         found.append(f"{step.name}: operation: {step.operation} is a flow; name an operation")
         return step
-    operations[step.name] = op
+    declared[step.name] = op
     whole = _filled(step, op)
     found += [f"{step.name}: {wrong}" for wrong in (*_undo(step, op), *_options(whole, op))]
     return whole
+
+
+def _complete_flow(
+    step: FlowStep, registry: Registry, declared: dict[str, Typed], found: list[str]
+) -> FlowStep:
+    try:
+        flow: Any = registry.retrieve(step.flow)
+    except OperationNotFound as error:
+        found.append(f"{step.name}: flow: {error.message}")
+        return step
+    if isinstance(flow, Operation):
+        found.append(
+            f"{step.name}: flow: {step.flow} is an operation; name a flow, or make it an operation step"
+        )
+        return step
+    declared[step.name] = flow
+    text = step.description or flow.definition.description
+    return step.model_copy(
+        update={"flow": str(flow.definition), "input": frozen(step.input), "description": text}
+    )
 
 
 def _filled(step: OperationStep, op: Operation[Any, Any]) -> OperationStep:
@@ -115,16 +179,16 @@ def _options(step: OperationStep, op: Operation[Any, Any]) -> Iterator[str]:
         yield "retry: an at_most_once step is never tried again; leave it out"
 
 
-def _step_problems(step: PlanStep, steps: Mapping[str, PlanStep], operations: Operations) -> Iterator[str]:
+def _step_problems(step: PlanStep, steps: Mapping[str, PlanStep], declared: Declared) -> Iterator[str]:
     """Find references to what isn't there, and templates that can't fit."""
-    if isinstance(step, OperationStep):
-        wrong = [line for ref in refs(step.input) for line in _reference(ref, steps, operations)]
-        if step.name in operations:
-            wrong += misfits(step.input, operations[step.name].input)
+    if isinstance(step, (OperationStep, FlowStep)):
+        wrong = [line for ref in refs(step.input) for line in _reference(ref, steps, declared)]
+        if step.name in declared:
+            wrong += misfits(step.input, declared[step.name].input)
         yield from (f"{step.name}: input: {line}" for line in dict.fromkeys(wrong))
 
 
-def _reference(ref: Ref, steps: Mapping[str, PlanStep], operations: Operations) -> Iterator[str]:
+def _reference(ref: Ref, steps: Mapping[str, PlanStep], declared: Declared) -> Iterator[str]:
     target = steps.get(ref.step)
     for _ in steps:  # typed results may go in a circle
         if not isinstance(target, SubsagaStep):
@@ -133,13 +197,13 @@ def _reference(ref: Ref, steps: Mapping[str, PlanStep], operations: Operations) 
             yield f"refers to {ref.step}, a subsaga without a result; let its builder return a step"
             return
         target = steps.get(target.result)
-    lacking = _lacking(target, ref, operations)
+    lacking = _lacking(target, ref, declared)
     if lacking is not None:
         whole = ".".join(map(str, (ref.step, *ref.path)))
         yield f"refers to {whole}, and there is no {lacking!r} in its output"
 
 
-def _lacking(target: PlanStep | None, ref: Ref, operations: Operations) -> str | int | None:
+def _lacking(target: PlanStep | None, ref: Ref, declared: Declared) -> str | int | None:
     """Give the first part of a reference's path that the output of a step certainly lacks."""
     if isinstance(target, ConstantStep):
         return missing(target.value, ref.path)
@@ -147,6 +211,6 @@ def _lacking(target: PlanStep | None, ref: Ref, operations: Operations) -> str |
         return ref.path[0] if ref.path else None
     if isinstance(target, ApprovalStep):
         return lacks(Decision, ref.path)
-    if target is None or target.name not in operations:
+    if target is None or target.name not in declared:
         return None
-    return lacks(operations[target.name].output.type, ref.path)
+    return lacks(declared[target.name].output.type, ref.path)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pydantic_core
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from activities import Registry
 from activities._failure import LOC_LIMIT, cut, reason_of
 from activities._json import Json
 from flows._errors import InvalidPlan, refusal
-from flows._plan import OperationStep, Plan, PlanStep
+from flows._plan import STEP, FlowStep, OperationStep, Plan, PlanStep
 from flows._plan_checks import complete
 from flows._plan_shape import linked, shape_problems
+from flows._plan_size import warn_if_large
 from flows._template import malformed
 
-_STEP: TypeAdapter[PlanStep] = TypeAdapter(PlanStep)
-_KINDS = ("operation", "constant", "wait", "approval", "subsaga")
+_KINDS = ("operation", "constant", "wait", "approval", "subsaga", "flow")
 
 
 def read_plan(value: Json) -> tuple[Plan, list[str], set[str]]:
@@ -51,9 +51,14 @@ def checked_plan(value: Json, registry: Registry) -> Plan:
 
     Raises:
         InvalidPlan: one message, a line for each mistake.
+
+    Warns:
+        LargePlan: when a run may have to carry more than Temporal records.
     """
     plan, wrong, refused = read_plan(value)
-    return complete(plan, registry, wrong, refused)
+    whole = complete(plan, registry, wrong, refused)
+    warn_if_large(whole)
+    return whole
 
 
 def drawn_plan(value: Json) -> Plan:
@@ -87,12 +92,12 @@ def _read(step: Json) -> tuple[list[str], PlanStep | None]:
     if step.get("kind", "operation") not in _KINDS:
         return [f"kind: {str(step['kind'])[:100]!r} is none; there are {', '.join(_KINDS)}"], None
     try:
-        read = _STEP.validate_json(pydantic_core.to_json(step))
+        read = STEP.validate_json(pydantic_core.to_json(step))
     except ValidationError as error:
         return list(_lines(error)), None
-    return [f"input: {line}" for line in malformed(read.input)] if isinstance(
-        read, OperationStep
-    ) else [], read
+    if isinstance(read, (OperationStep, FlowStep)):
+        return [f"input: {line}" for line in malformed(read.input)], read
+    return [], read
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from flows._names import EXPLICIT, NAME_LIMIT
-from flows._plan import OperationStep, Plan, PlanStep, SubsagaStep
+from flows._plan import FlowStep, OperationStep, Plan, PlanStep, SubsagaStep
 from flows._template import refs
 
 
@@ -21,7 +21,7 @@ def _linked(step: PlanStep) -> PlanStep:
 
 
 def _implied(step: PlanStep) -> Iterator[str]:
-    if isinstance(step, OperationStep):
+    if isinstance(step, (OperationStep, FlowStep)):
         yield from (ref.step for ref in refs(step.input))
     elif isinstance(step, SubsagaStep) and step.result is not None:
         yield step.result
@@ -34,7 +34,8 @@ def shape_problems(plan: Plan, refused: Collection[str] = ()) -> Iterator[str]:
         plan: with its implied edges.
         refused: steps that aren't in it because something else is wrong with them.
     """
-    if not refused and not any(isinstance(step, OperationStep) for step in plan.steps):
+    runs = any(isinstance(step, (OperationStep, FlowStep)) for step in plan.steps)
+    if not (runs or refused or plan.policy.allow_empty):
         yield "steps: there is no operation; a saga needs one"
     counts = Counter(step.name for step in plan.steps)
     yield from (

@@ -16,8 +16,7 @@ from temporalio.common import VersioningBehavior
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, PayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker import ReplayerConfig, WorkerConfig
 
 from activities import (
     CounterstepError,
@@ -32,12 +31,13 @@ from activities._pulse import TOLD_OF_CANCEL
 from activities._run import Host, activities_for
 from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
 from flows._interceptor import StepInterceptor
+from flows._sandbox import with_passthrough
 from flows._services import Services
 from flows._traces import ShortTraces, told
 from flows._undo_services import UndoServices
 from flows._undoing import Undo, Undoing
+from flows._wait_services import WaitServices
 
-PASSED_THROUGH = ("activities", "flows", "counterstep", "pydantic", "pydantic_core", "semver", "rich")
 _SDK_THROTTLE = timedelta(seconds=60)
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -80,13 +80,14 @@ class CounterstepPlugin(SimplePlugin):
         self._workers = 0
         self._entering = asyncio.Lock()
         self._stack = AsyncExitStack()
+        self._waits = WaitServices(self._current)
         super().__init__(
             "counterstep",
             data_converter=lambda given: _guarded(data_converter or given),
             interceptors=[StepInterceptor(heartbeat_timeout)],
             activities=self._activities(),
             workflows=[*(flow for flow in registry.flows() if isinstance(flow, type)), Claim, Undo, Undoing],
-            workflow_runner=_with_passthrough,
+            workflow_runner=with_passthrough,
             run_context=self._serving,
         )
 
@@ -122,6 +123,7 @@ class CounterstepPlugin(SimplePlugin):
             *operations,
             *Services(self._registry).activities(),
             *UndoServices(self._registry).activities(),
+            *self._waits.activities(),
         ]
 
     def _current(self) -> Host:
@@ -146,6 +148,7 @@ class CounterstepPlugin(SimplePlugin):
     async def _enter(self) -> None:
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="operation")
         self._stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        self._stack.callback(self._waits.close)
         try:
             self._host = Host(await self._entered(), self._secrets, executor)
             _check_deps(self._registry, self._host)
@@ -206,12 +209,3 @@ def _guarded(given: DataConverter | None) -> DataConverter:
     return dataclasses.replace(
         given, payload_converter_class=type(f"Guarded{known.__name__}", (_Guard, known), {})
     )
-
-
-def _with_passthrough(given: WorkflowRunner | None) -> WorkflowRunner:
-    """Let the framework into the sandbox as it is; user modules are imported there for each run."""
-    runner = given or SandboxedWorkflowRunner()
-    if not isinstance(runner, SandboxedWorkflowRunner):
-        return runner
-    restrictions = runner.restrictions.with_passthrough_modules(*PASSED_THROUGH)
-    return dataclasses.replace(runner, restrictions=restrictions)

@@ -13,6 +13,9 @@ from flows._errors import ResetAfterUndo
 UNDONE_IN_ORIGIN = "counterstep-undone"
 """Local activity that lists the steps of this run's origin that were undone, in any run of it."""
 
+REFUSED = "refused: "
+"""Begins the only item of that list where a child flow's root has the say."""
+
 
 class ResetGuard:
     """Notices a reset, live and in replay, and then asks once whether anything was undone.
@@ -56,7 +59,9 @@ class ResetGuard:
         self._asking = self._asking or asyncio.create_task(self._undone())
         steps = await asyncio.shield(self._asking)
         self._pending, self._asking = False, None
-        if steps:
+        if steps and steps[0].startswith(REFUSED):
+            self._error = ResetAfterUndo(f"this run was reset: {steps[0].removeprefix(REFUSED)}")
+        elif steps:
             what = f"{', '.join(steps[:20])} {'was' if len(steps) == 1 else 'were'} undone"
             self._error = ResetAfterUndo(f"this run was reset after {what}; start a new run instead")
 

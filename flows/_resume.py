@@ -102,6 +102,8 @@ class Taken(BaseModel):
         timestamp: ISO time of its end.
         undo: how it is undone, if it can be.
         error: its failure, if it has one.
+        flow: of a child flow that was called: the namespace of its steps.
+        run: of such a child that failed and left something: its run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -120,6 +122,8 @@ class Taken(BaseModel):
     timestamp: str | None = None
     undo: UndoSpec | None = None
     error: Failure | None = None
+    flow: str = ""
+    run: RunRef | None = None
 
     @property
     def answers(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -21,6 +22,7 @@ from flows._names import Names
 from flows._policy import Policy
 from flows._reset import ResetGuard
 from flows._resume import RunRef, Taken, TakenOver, take_over, wanted
+from flows._root import Root
 from flows._status import Board
 from flows._step import wait_for
 from flows._undo import NotUndone, UndoRecord
@@ -40,6 +42,7 @@ class Run:
         """Begin; must be made in the first activation, or given a guard that was."""
         self.definition = definition
         self.info = workflow.info()
+        self.root = Root.of_run()
         self.control = control or Control()
         self.guard = guard or ResetGuard()
         self.gate = Gate(self.control, self.guard)
@@ -50,10 +53,13 @@ class Run:
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
+        self.leg = 0
+        self.next_memo: dict[str, Any] | None = None
         self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False
         self.unwinding = False
+        self._undoing: dict[str, datetime] = {}
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
         self._undoable = 0
@@ -67,7 +73,10 @@ class Run:
     def header(self, **more: Any) -> StepHeader:
         """Make the header of a step."""
         origin = None if self.origin == self.info.run_id else self.origin
-        return StepHeader(run=self.info.run_id, **{"origin": origin, **more})
+        return StepHeader(
+            run=self.info.run_id,
+            **{"origin": origin, "leg": self.leg, **(self.root.header() if self.root else {}), **more},
+        )
 
     def identity(self, step: str, header: StepHeader) -> Identity:
         """Give what a step's key and report id are made of."""
@@ -76,7 +85,7 @@ class Run:
             workflow=header.workflow or self.info.workflow_id,
             origin=header.origin or header.run,
             leg=header.leg,
-            step=header.step or step,
+            step=header.path + (header.step or step),
         )
 
     async def go_on(self) -> None:
@@ -147,6 +156,7 @@ class Run:
     def undo_began(self, record: UndoRecord) -> None:
         """Show that a step is being undone; it answers no call any more."""
         self.calls.forget(report_id(self.identity(record.step, record.header)))
+        self._undoing[record.step] = workflow.now()
         self.board.set(record.step, "undoing")
 
     def undo_ended(self, record: UndoRecord) -> None:
@@ -162,7 +172,10 @@ class Run:
             outcome=undoing.status if undoing else None,
             error=undoing.failure if undoing else None,
             skipped=undoing.skipped if undoing else None,
+            errors=undoing.verdict.errors if undoing else (),
+            metadata=undoing.verdict.metadata if undoing else None,
             timestamp=workflow.now(),
+            scheduled=self._undoing.get(record.step),
             finished=workflow.now(),
         )
 
@@ -170,6 +183,19 @@ class Run:
         """Give a report with that of its undo, if it has one."""
         undo = self._undos.get(report.id)
         return report if undo is None else replace(report, undo=undo)
+
+    def report_of(self, taken: Taken) -> Report[Any, Any]:
+        """Make the report of a step that another run left, with that of its undo."""
+        report: Report[Any, Any] = Report(
+            id=report_id(self.identity(taken.step, taken.header)),
+            definition=Definition.parse(taken.definition),
+            step=taken.step,
+            input=taken.input,
+            outcome=taken.status,
+            error=taken.error,
+            result=taken.output,
+        )
+        return self.with_undo(report)
 
     def settled(self, step: str, status: Status) -> None:
         """Show how a step ended."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
+from temporalio import workflow
+
 from activities import Definition, DefinitionError, Registry
+from activities._definition import declared
 from activities._failure import message_of
 from activities._schema import Schema
 from flows._dag import Builder, Dag, Step
 from flows._errors import InvalidPlan
 from flows._plan import Plan
 from flows._plan_checks import complete
+from flows._plan_size import warn_if_large
 from flows._policy import Policy
 
 P = TypeVar("P")
@@ -25,9 +30,6 @@ class Saga(Generic[P, O]):
     Attributes:
         definition: id, version, description.
         policy: what happens when something fails.
-        input: the params.
-        output: of the step that the builder returns.
-        returns: whether it says that it returns one.
     """
 
     def __init__(self, builder: Builder[P, O], definition: Definition, policy: Policy) -> None:
@@ -35,9 +37,27 @@ class Saga(Generic[P, O]):
         self.builder = builder
         self.definition = definition
         self.policy = policy
-        params, output, self.returns = _types(builder, definition)
-        self.input: Schema[P] = Schema(params)
-        self.output: Schema[O] = Schema(output)
+        if not workflow.unsafe.in_sandbox():  # what was fine when the worker started stays so
+            _ = self._types
+
+    @cached_property
+    def _types(self) -> tuple[Any, Any, bool]:
+        return _types(self.builder, self.definition)
+
+    @cached_property
+    def input(self) -> Schema[P]:
+        """The type of the params."""
+        return Schema(self._types[0])
+
+    @cached_property
+    def output(self) -> Schema[O]:
+        """The type of the output of the step that the builder returns."""
+        return Schema(self._types[1])
+
+    @property
+    def returns(self) -> bool:
+        """Whether the builder says that it returns a step."""
+        return self._types[2]
 
     def __repr__(self) -> str:
         """Name it."""
@@ -53,6 +73,9 @@ class Saga(Generic[P, O]):
         Raises:
             InvalidPlan: listing every mistake.
             InvalidInput: when the params don't fit their model.
+
+        Warns:
+            LargePlan: when a run may have to carry more than Temporal records.
         """
         who = f"{self.definition}: params"
         typed = self.input.load_value(self.input.dump(params, who), who)
@@ -67,10 +90,12 @@ class Saga(Generic[P, O]):
             result=result,
         )
         try:
-            found = registry or Registry(*dag.all.operations.values())
-            return complete(bare, found, dag.all.problems, dag.all.refused)
+            found = registry or Registry(*dag.all.operations.values(), *dag.all.flows.values())
+            whole = complete(bare, found, dag.all.problems, dag.all.refused)
         except InvalidPlan as error:
             raise error from raised
+        warn_if_large(whole)
+        return whole
 
     def _built(self, dag: Dag, params: P) -> tuple[str | None, BaseException | None]:
         """Build; give the name of the result, and what the builder raised, which is a mistake too."""
@@ -118,7 +143,7 @@ def saga(*, id: str, version: str, description: str | None = None, policy: Polic
 
     def definition(builder: Callable[..., Any]) -> Definition:
         text = description if description is not None else (inspect.getdoc(builder) or "").split("\n")[0]
-        return Definition(id, version, text)
+        return declared(id, version, text)
 
     return _Declare(definition, policy or Policy())
 
@@ -134,7 +159,7 @@ def _types(builder: Callable[..., Any], definition: Definition) -> tuple[Any, An
         raise DefinitionError(
             f"{definition}: {error}; import its types at run time, not under TYPE_CHECKING"
         ) from None
-    if len(parameters) != 2 or parameters[1] not in hints:
+    if len(parameters) != 2 or parameters[1] not in hints or inspect.iscoroutinefunction(builder):
         raise DefinitionError(f"{definition}: {shape}")
     result = hints.get("return")
     step = get_origin(result) is Step

@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 
 from activities import Definition, Failure, InvalidInput, Operation, Retry, Status
 from activities._json import Json
+from activities._schema import Schema
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._calls import call_digest
-from flows._errors import OperationFailed
+from flows._child import ChildSpec, ExecutingChild, again_of
+from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
 from flows._names import check_name
@@ -26,6 +28,27 @@ from flows._step import wait_for
 from flows._undo import UndoRecord, UndoSpec
 
 AnyReport = Report[Any, Any]
+AnySpec = Spec | ChildSpec
+Started = Executing | ExecutingChild
+
+
+class AnyFlow(Protocol):
+    """The declaration of a sequence or a saga, as data about its start."""
+
+    @property
+    def definition(self) -> Definition:
+        """Id, version, description."""
+        ...
+
+    @property
+    def input(self) -> Schema[Any]:
+        """The type of its input."""
+        ...
+
+    @property
+    def output(self) -> Schema[Any]:
+        """The type of its result."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,7 @@ class Scope:
         self.path = f"{inside[1]}/" if inside else ""
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.records: list[UndoRecord] = []
+        self.earlier: Callable[[], list[UndoRecord]] = list  # records that only unwinding needs
         self.graph: dict[str, tuple[str, ...]] | None = None
         self.children: list[Callable[[], AnyReport]] = []
         self.input: Any = None
@@ -101,6 +125,44 @@ class Scope:
             member = f"{digest}/{options.series}"
             return await self._shared(member, lambda: self._new(op, input, data, digest, options))
         return await self.once(digest, lambda: self._new(op, input, data, digest, options))
+
+    async def execute_child(self, flow: AnyFlow, input: Any, options: Options) -> AnyReport:
+        """Execute a flow as a child workflow, or answer from an equal call.
+
+        Raises:
+            SequenceFailed: with its report.
+            InvalidInput, NotSerializable, HistoryLimit: before anything is started.
+            asyncio.CancelledError: when the run is ending.
+        """
+        who = f"{self.path}{flow.definition}"
+        data = bounded(flow.input.dump(input, f"{who}: input"), who)
+        digest = call_digest("flow", str(flow.definition), data, options.key)
+
+        async def new() -> AnyReport:
+            self.ending()
+            taken = None if options.force else self._taken(digest, options)
+            if taken is not None:
+                self.run.taken[digest].remove(taken)
+                if taken.answers and (answered := self._answer(flow, input, digest, taken)) is not None:
+                    return answered
+                self._left_of(taken)  # the child goes on from there, and hands it over when it ends
+            self.run.room()
+            name = taken.step if taken else self._name(flow.definition, options)
+            spec = ChildSpec(
+                name=name,
+                definition=flow.definition,
+                data=data,
+                load=lambda value: flow.output.load_value(value, f"{name}: output"),
+                shown=(input,),
+                key=options.key or None,
+                resume_from=taken.run if taken else None,
+                again=again_of(taken.flow) if taken else 0,
+            )
+            report = await self.carry_out(spec, hold=options.hold)
+            self.run.calls.add(digest, report)
+            return report
+
+        return await (new() if options.force else self.once(digest, new))
 
     async def once(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
         """Answer an equal call from the newest success, or share the execution that is in flight."""
@@ -145,11 +207,15 @@ class Scope:
         if self.run.control.ending and self.run.control.body is not None:
             raise asyncio.CancelledError("the run is ending")
 
-    def adopt(self, step: str) -> None:
+    def adopt(self, taken: Taken) -> None:
         """Undo a step of the earlier run in this scope's place, now that it was called here."""
-        record = self.run.taken_records.pop(step, None)
-        if record is not None:
-            self.records.append(record)
+        self.records += self._left_of(taken)
+
+    def _left_of(self, taken: Taken) -> list[UndoRecord]:
+        """Take out what may have to be undone of a step of the earlier run, or of a child flow's steps."""
+        found, inner = self.run.taken_records, f"{taken.flow}/"
+        names = [n for n in found if n == taken.step or (taken.flow and n.startswith(inner))]
+        return [found.pop(name) for name in names]
 
     def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
         for taken in list(self.run.taken.get(digest, ())):
@@ -175,9 +241,10 @@ class Scope:
         self.run.calls.add(digest, report)
         return report
 
-    async def carry_out(self, spec: Spec, *, hold: bool = True) -> AnyReport:
+    async def carry_out(self, spec: AnySpec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
-        executing, before = Executing(self.run, self.records, spec), None
+        executing: Started = spec.begin(self)
+        before: Started | None = None
 
         def report() -> AnyReport:
             return executing.report
@@ -187,18 +254,18 @@ class Scope:
         while True:
             try:
                 return await executing.execute()
-            except OperationFailed as failure:
+            except (OperationFailed, SequenceFailed) as failure:
                 next_ = await self._held(executing, spec, failure, wanted=hold)
                 if isinstance(next_, Report):
                     return next_
-                executing, before = Executing(self.run, self.records, next_), executing
+                executing, before = next_.begin(self), executing
             except BaseException:
                 executing = self._interrupted(executing, before, report, spec)
                 raise
 
     def _interrupted(
-        self, executing: Executing, before: Executing | None, report: Callable[[], AnyReport], spec: Spec
-    ) -> Executing:
+        self, executing: Started, before: Started | None, report: Callable[[], AnyReport], spec: AnySpec
+    ) -> Started:
         """Leave no trace of what never was scheduled; what it was to replace stands again."""
         if executing.settled is not None:
             return executing
@@ -209,33 +276,31 @@ class Scope:
         return executing
 
     async def _held(
-        self, executing: Executing, spec: Spec, failure: OperationFailed, *, wanted: bool
-    ) -> AnyReport | Spec:
+        self, executing: Started, spec: AnySpec, failure: OperationFailed | SequenceFailed, *, wanted: bool
+    ) -> AnyReport | AnySpec:
         """Hold a failed step, and give what the operator decided: its report, or what runs instead.
 
         Raises:
-            OperationFailed: when nothing is held, the run is to unwind, or the hold's time is over.
+            OperationFailed, SequenceFailed: when nothing is held, the run is to unwind, or the hold's time is over.
         """
         if not (wanted and self.run.holds(self.policy)):
             raise failure
         why = failure.message
         while True:
             hold = await self.run.hold(Hold(spec.name, str(spec.definition)), self.policy, why)
-            if hold.action is Action.RETRY:
-                return executing.again()
             if hold.action is Action.SKIP:
                 return executing.skip(hold.value, f"skipped{hold.note}")
-            if hold.action is not Action.EDIT:
+            if hold.action not in (Action.RETRY, Action.EDIT):
                 raise failure
-            edited = await self._edited(executing, hold.value[0])
-            if isinstance(edited, Spec):
-                return edited
-            why = edited
+            again = await self._again(executing, hold.value if hold.action is Action.EDIT else ())
+            if not isinstance(again, str):
+                return again
+            why = again
 
-    async def _edited(self, executing: Executing, data: Json) -> Spec | str:
-        task = asyncio.create_task(executing.edited(data))
+    async def _again(self, executing: Started, data: tuple[Json, ...]) -> AnySpec | str:
+        task = asyncio.create_task(executing.again(data))
         if await wait_for([task]):
-            raise asyncio.CancelledError("cancelled while an unknown effect was undone")
+            raise asyncio.CancelledError("cancelled while an effect was undone")
         return task.result()
 
     def came_after(self, records: Iterable[UndoRecord]) -> dict[str, tuple[str, ...]]:
@@ -248,7 +313,7 @@ class Scope:
     def _spec(
         self, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None
     ) -> Spec:
-        name = taken.step if taken else self._name(op, options)
+        name = taken.step if taken else self._name(op.definition, options)
         return Spec(
             name=name,
             definition=op.definition,
@@ -265,11 +330,11 @@ class Scope:
             shown=(input,),
         )
 
-    def _name(self, op: Operation[Any, Any], options: Options) -> str:
+    def _name(self, definition: Definition, options: Options) -> str:
         if options.step is not None:
             return self.run.names.explicit(self.path, options.step)
         series = options.series
-        return self.run.names.give(self.path, f"{series[0]}.{series[1]}" if series else op.definition.id)
+        return self.run.names.give(self.path, f"{series[0]}.{series[1]}" if series else definition.id)
 
     def _header(self, options: Options, taken: Taken | None) -> StepHeader:
         """Make the header; a step that an earlier run left keeps its key."""
@@ -277,7 +342,8 @@ class Scope:
         if taken is None:
             return self.run.header(**common)
         old = taken.header
-        origin, base = old.origin or old.run, {"step": old.step, "leg": old.leg, "flows": old.flows}
+        base = {"step": old.step, "path": old.path, "leg": old.leg, "flows": old.flows}
+        origin = old.origin or old.run
         return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
 
     def _taken(self, digest: str, options: Options) -> Taken | None:
@@ -290,13 +356,13 @@ class Scope:
         left = [taken for taken in (mine if options.series else found) if taken.answers] or mine
         return left[-1] if left else None
 
-    def _answer(self, op: Operation[Any, Any], input: Any, digest: str, taken: Taken) -> AnyReport | None:
+    def _answer(self, op: AnyFlow, input: Any, digest: str, taken: Taken) -> AnyReport | None:
         """Answer from the earlier run, if its output still fits the type."""
         try:
             result = tuple(op.output.load_value(value, taken.step) for value in taken.output)
         except InvalidInput:
             return None
-        self.adopt(taken.step)
+        self.adopt(taken)
         report = replace(self._taken_report(taken, op.definition), input=input, result=result)
         self.children.append(lambda: report)
         self.run.calls.add(digest, report)
@@ -316,6 +382,7 @@ class Scope:
             skipped=taken.skipped,
             execution_series=ExecutionSeries(*header.series) if header.series else None,
             key=taken.key,
+            is_flow=bool(taken.flow),
             answered_from=(header.workflow or self.run.info.workflow_id, header.origin or header.run),
         )
 

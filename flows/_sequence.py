@@ -6,12 +6,13 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Generic, Literal, TypeGuard, TypeVar, get_args, get_origin, overload
 
 from temporalio import workflow
 from temporalio.common import RawValue
 
 from activities import Definition, DefinitionError, EmptyInput, InvalidInput, Operation, Retry
+from activities._definition import declared
 from activities._json import Json
 from activities._schema import Schema
 from activities._wire import json_payload
@@ -25,6 +26,8 @@ from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._policy import Policy
 from flows._run import Run
+from flows._saga import Saga
+from flows._sandbox import Later, another_runs
 from flows._scope import Options, Scope
 from flows._start_input import start_json
 
@@ -51,6 +54,11 @@ class Sequence(Operated, Generic[In, Out]):
     input: ClassVar[Schema[Any]]
     output: ClassVar[Schema[Any]]
     _body: ClassVar[Callable[..., Awaitable[Any]]]
+    _types: ClassVar[tuple[str, ...]] = ("Input", "Output")
+    _ours: ClassVar[tuple[str, ...]] = (
+        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at",
+    )  # fmt: skip
+    _inline: ClassVar[bool] = True
     __counterstep_input__: ClassVar[Callable[[int], RawValue | InvalidInput]]
 
     def __init_subclass__(
@@ -69,7 +77,7 @@ class Sequence(Operated, Generic[In, Out]):
         if id is not None or version is not None:
             _declare(cls, id or "", version or "")
 
-    async def run(self, input: In) -> Out:
+    async def run(self, input: In, /) -> Out:
         """The body, written by the author.
 
         Args:
@@ -88,7 +96,12 @@ class Sequence(Operated, Generic[In, Out]):
     @overload
     async def execute(
         self, definition: type[Sequence[I, O]], input: I, *, step: str | None = ..., force: bool = ...,
-        key: str | None = ...,
+        key: str | None = ..., hold: bool = ..., child: bool = ...,
+    ) -> Report[I, O]: ...  # fmt: skip
+    @overload
+    async def execute(
+        self, definition: Saga[I, O], input: I, *, step: str | None = ..., force: bool = ...,
+        key: str | None = ..., hold: bool = ..., child: Literal[True],
     ) -> Report[I, O]: ...  # fmt: skip
     async def execute(
         self,
@@ -100,20 +113,25 @@ class Sequence(Operated, Generic[In, Out]):
         force: bool = False,
         key: str | None = None,
         hold: bool = True,
+        child: bool = False,
     ) -> Report[Any, Any]:
-        """Execute an operation, or another flow inline (seed: ``ExecuteOperation``, ``ExecuteSequence``).
+        """Execute an operation, or another flow (seed: ``ExecuteOperation``, ``ExecuteSequence``).
+
+        A flow runs inline, as a namespace of this one; with ``child=True`` as a child workflow with a history of
+        its own, which hands what would undo it to this one. A saga is always a child.
 
         An equal call (same definition, equal input, same key) that already succeeded in this run is answered
         with its report, and isn't run again.
 
         Args:
-            definition: an operation or a sequence class.
+            definition: an operation, a sequence class, or a saga.
             input: what it gets.
             step: a name for the step; the definition's id unless given.
             retry: instead of the operation's own.
             force: run it even if an equal call succeeded.
             key: part of equality, apart from the input.
             hold: whether it may wait for an operator when it fails, where the policy says so.
+            child: whether a flow runs as a child workflow.
 
         Raises:
             OperationFailed, SequenceFailed: with ``.report``. Caught, the step stays as it is.
@@ -122,11 +140,13 @@ class Sequence(Operated, Generic[In, Out]):
             HistoryLimit: when unwinding needs what is left of the history.
         """
         options = Options(step=step, retry=retry, force=force, key=key, hold=hold)
-        if isinstance(definition, Operation):
+        if isinstance(definition, Operation) and not child:
             return await self._at.execute(definition, input, options)
+        if child and is_flow(definition):
+            return await self._at.execute_child(definition, input, options)
         if isinstance(definition, type) and issubclass(definition, Sequence):
             return await execute_inline(self._at, definition, input, options)
-        raise DefinitionError(f"execute takes an operation or a sequence class, not {definition!r}")
+        raise DefinitionError(_misfit(definition, child))
 
     async def execute_n(
         self,
@@ -239,37 +259,80 @@ class Sequence(Operated, Generic[In, Out]):
         """
         await undo_step(self._at, report.step)
 
+    async def _start(self, cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
+        run = Run(cls.definition, control=self._asked)
+        scope = self._scope = Scope(run, cls.definition, cls.policy)
+        try:
+            scope.input = typed = cls.input.load(
+                start_json(raw, str(cls.definition)), f"{cls.definition}: input"
+            )
+            await run.go_on()
+        except InvalidInput:
+            run.board.move("refused")
+            raise
+        return await Flow(scope, cls.output).main(lambda: cls._body(self, typed))
+
 
 AnySequence = type[Sequence[Any, Any]]
 
 
+def is_flow(value: Any) -> TypeGuard[AnySequence | Saga[Any, Any]]:
+    """Whether something is a flow's declaration."""
+    return isinstance(value, Saga) or (isinstance(value, type) and issubclass(value, Sequence))
+
+
+def _misfit(definition: Any, child: bool) -> str:
+    if isinstance(definition, Saga):
+        return f"{definition.definition} is a saga, which a sequence runs as a child; say child=True"
+    if child and isinstance(definition, Operation):
+        return f"{definition.definition} is an operation, and only a flow can be a child; leave child out"
+    return f"execute takes an operation, a sequence class or a saga, not {definition!r}"
+
+
 def _declare(cls: AnySequence, id: str, version: str) -> None:
-    cls.definition = Definition(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
-    cls.input, cls.output = (Schema(type_) for type_ in _types(cls))
+    cls.definition = declared(id, version, (inspect.getdoc(cls) or "").split("\n")[0])
+    cls.input, cls.output = (Schema(type_) for type_ in type_arguments(cls)[:2])
     if not inspect.iscoroutinefunction(getattr(cls, "_body", None)):
         raise DefinitionError(f"{cls.definition}: write async def run(self, input)")
-    for name in ("_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at"):
+    if cls.policy.on_failure == "continue":
+        raise DefinitionError(
+            f'{cls.definition}: on_failure="continue" is for plans; a body says itself what it goes on after'
+        )
+    for name in cls._ours:
         if name in cls.__dict__:
             raise DefinitionError(f"{cls.definition}: {name} is ours; choose another name")
     if not workflow.unsafe.in_sandbox():
         cls.input.check(f"{cls.definition}: input")
         cls.output.check(f"{cls.definition}: output")
-    cls.run = _entry(cls)  # type: ignore[method-assign]
     cls.__counterstep_input__ = lambda count: _no_input(cls, count)
+    if another_runs(str(cls.definition)):
+        cls.run = Later(lambda: _define(cls))  # type: ignore[assignment, method-assign]
+    else:
+        _define(cls)
+
+
+def _define(cls: AnySequence) -> None:
+    """Make the class a Temporal workflow."""
+    cls.run = _entry(cls)  # type: ignore[method-assign]
     workflow.defn(name=str(cls.definition))(cls)
 
 
-def _types(cls: AnySequence) -> tuple[Any, Any]:
+def type_arguments(cls: AnySequence) -> tuple[Any, ...]:
+    """Give the types that a class names, such as ``Sequence[Input, Output]``.
+
+    Raises:
+        DefinitionError: when it doesn't.
+    """
+    kind = next(base for base in cls.__mro__ if "_types" in base.__dict__)
     for base in (b for c in cls.__mro__ for b in getattr(c, "__orig_bases__", ())):
         if (
             isinstance(get_origin(base), type)
-            and issubclass(get_origin(base), Sequence)
-            and len(get_args(base)) == 2
+            and issubclass(get_origin(base), kind)
+            and len(get_args(base)) == len(cls._types)
         ):
-            input, output = get_args(base)
-            return input, type(None) if output is None else output
+            return tuple(type(None) if found is None else found for found in get_args(base))
     raise DefinitionError(
-        f"{cls.__name__}: write class {cls.__name__}(Sequence[Input, Output], id=…, version=…)"
+        f"{cls.__name__}: write class {cls.__name__}({kind.__name__}[{', '.join(cls._types)}], id=…, version=…)"
     )
 
 
@@ -277,7 +340,7 @@ def _entry(cls: AnySequence) -> Any:
     """Make the method that Temporal calls, around the author's body."""
 
     async def run(self: Any, input: RawValue) -> Any:
-        return await _start(self, cls, input)
+        return await self._start(cls, input)
 
     run.__module__, run.__qualname__ = cls.__module__, f"{cls.__qualname__}.run"
     run.__doc__ = cls._body.__doc__
@@ -289,15 +352,3 @@ def _no_input(cls: AnySequence, count: int) -> RawValue | InvalidInput:
     if count == 0 and cls.input.type is EmptyInput:
         return RawValue(json_payload({}))
     return wrong_count(count, str(cls.definition))
-
-
-async def _start(self: Sequence[Any, Any], cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
-    run = Run(cls.definition, control=self._asked)
-    scope = self._scope = Scope(run, cls.definition, cls.policy)
-    try:
-        scope.input = typed = cls.input.load(start_json(raw, str(cls.definition)), f"{cls.definition}: input")
-        await run.go_on()
-    except InvalidInput:
-        run.board.move("refused")
-        raise
-    return await Flow(scope, cls.output).main(lambda: cls._body(self, typed))

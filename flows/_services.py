@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from temporalio import activity
@@ -11,19 +10,18 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities import EmptyInput, InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
 from activities import Operation as Op
-from activities._failure import on_wire
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
 from flows._dispatcher import PLAN, RESOLVE, Resolved
-from flows._errors import InvalidPlan
 from flows._flow import CANCEL
 from flows._gathered import gather
+from flows._in_time import in_time
 from flows._interceptor import wrong_count
 from flows._left import flow_origin
 from flows._operated import CHECK
 from flows._plan_read import checked_plan
-from flows._reset import UNDONE_IN_ORIGIN
+from flows._reset import REFUSED, UNDONE_IN_ORIGIN
 from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver
 from flows._saga import Saga
 from flows._undo import UndoSpec
@@ -53,8 +51,8 @@ class Services:
             InvalidPlan: listing every mistake.
         """
         if workflow_type == PLAN:
-            plan = checked_plan(_one_input(workflow_type, inputs), self._registry)
-            return await asyncio.to_thread(Resolved.of, plan)
+            typed = _one_input(workflow_type, inputs)
+            return await in_time(lambda: Resolved.of(checked_plan(typed, self._registry)), PLAN)
         try:
             found = self._flows.retrieve(workflow_type)
         except OperationNotFound as error:
@@ -62,18 +60,12 @@ class Services:
         if not isinstance(found, Saga):
             return Resolved(flow=str(found.definition))
         none = not inputs and found.input.type is EmptyInput
-        params = found.input.load_value(
-            {} if none else _one_input(workflow_type, inputs), f"{found.definition}: input"
-        )
-        return await asyncio.to_thread(self._built, found, params)
+        data = {} if none else _one_input(workflow_type, inputs)
+        return await in_time(lambda: self._built(found, data), str(found.definition))
 
-    def _built(self, found: Saga[Any, Any], params: Any) -> Resolved:
-        """Build in a thread: a builder that takes its time holds up nobody else."""
-        try:
-            return Resolved.of(found.plan(params, self._registry))
-        except InvalidPlan as error:
-            refused = on_wire(error)  # its cause may be large
-        raise refused
+    def _built(self, found: Saga[Any, Any], data: Any) -> Resolved:
+        params = found.input.load_value(data, f"{found.definition}: input")
+        return Resolved.of(found.plan(params, self._registry))
 
     def _operation(self, name: str) -> str | None:
         try:
@@ -102,10 +94,15 @@ class Services:
         """List the steps that were undone in any run of this run's flow: by itself, or by another flow."""
         client = activity.client()
         run = await lookup.read_history(client, workflow_id, run_id)
+        try:
+            await lookup.refuse_part(client, run, f"run {run_id} of {workflow_id}")
+        except InvalidInput as error:
+            return [f"{REFUSED}{error.message}"]
         flow = flow_origin(run)
         runs = await lookup.runs_of_flow(client, workflow_id, run_id, flow, whole=True)
         runs += await lookup.undoing_runs(client, workflow_id, flow)
         steps = dict.fromkeys(step.step for run in runs for step in run.steps if step.is_undo)
+        steps |= dict.fromkeys([step async for step in _undone_inside(client, runs)])
         owner = await lookup.owner_of(client, workflow_id, flow)
         if owner is not None and not (owner.undoes and steps):
             what = "undone" if owner.undoes else "taken over"
@@ -127,6 +124,8 @@ class Services:
         if described.workflow_type != workflow_type:
             raise InvalidInput(f"{name} is of {described.workflow_type}, not of {workflow_type}")
         run = await lookup.read_history(client, described.id, described.run_id)
+        if run.root is not None:
+            await lookup.refuse_part(client, run, name, await _my_root(client, me))
         owner = await lookup.owner_of(client, described.id, flow_origin(run))
         if owner not in (None, me):
             raise lookup.owned(name, owner, "go on from that one")
@@ -160,6 +159,8 @@ class Services:
 
     def _whole(self, run: RunHistory, taken: Taken, tried: bool) -> Taken:
         """Fill in what a registered operation says; one whose undo was tried is neither done nor undone."""
+        if taken.flow:
+            return taken
         update: dict[str, Any] = {"status": Status.UNKNOWN, "output": ()} if tried else {}
         if taken.undo is None:
             try:
@@ -178,6 +179,26 @@ def _one_input(workflow_type: str, inputs: list[dict[str, Any]]) -> Any:
     if "error" in inputs[0]:
         raise InvalidInput(inputs[0]["error"])
     return inputs[0]["json"]
+
+
+async def _my_root(client: Client, me: Owner) -> Owner | None:
+    """Give the root of the run that asks, if it is a child flow."""
+    root = (await lookup.read_history(client, me.workflow_id, activity.info().workflow_run_id)).root
+    return None if root is None else Owner(workflow_id=root["workflow_id"], origin=root["origin"])
+
+
+async def _undone_inside(client: Client, runs: Iterable[RunHistory]) -> AsyncIterator[str]:
+    """Give the steps of child flows that were undone, by whomever; one that is open may be about to."""
+    children = {c.run_id: c for run in runs for c in run.child_runs if c.flow_of(run.workflow_id)}
+    for id, child in children.items():
+        if id is None:
+            continue
+        own = await lookup.runs_of_flow(client, child.workflow_id, id, id, whole=True)
+        undoing = await lookup.undoing_runs(client, child.workflow_id, id)
+        for step in (step for run in (*own, *undoing) for step in run.steps if step.is_undo):
+            yield f"{child.step}/{step.step}"
+        if any(run.status == "running" for run in own):
+            yield f"{child.step} (still open)"
 
 
 async def _target(client: Client, ref: RunRef, me: Owner) -> RunRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -10,10 +11,14 @@ from temporalio import workflow
 from activities._failure import cut
 from activities._json import size
 from flows._control import Control
+from flows._metadata import FlowMetadata
 
 MEMO = "counterstep"
 MEMO_LIMIT = 2048
 ROW_LIMIT = 200
+ENDED = frozenset({"completed", "rolled_back", "stuck", "kept", "cancelled", "refused"})
+ENDED_WELL = frozenset({"done", "skipped", "approved"})
+AT_WORK = frozenset({"running", "waiting", "waiting for approval", "held", "parked", "undoing"})
 
 
 class Board:
@@ -25,6 +30,24 @@ class Board:
         self._flow = flow
         self._steps: dict[str, str] = {}
         self._state = "running"
+        self._before = 0
+        self.total: int | None = None
+        self.resume_point = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end."""
+        return self._state in ENDED
+
+    @property
+    def done(self) -> int:
+        """How many steps ended well, over all runs of the flow."""
+        return self._before + sum(state in ENDED_WELL for state in self._steps.values())
+
+    @property
+    def at_work(self) -> list[str]:
+        """The steps and waits that have not ended."""
+        return [step for step, state in self._steps.items() if state in AT_WORK]
 
     @property
     def state(self) -> str:
@@ -37,9 +60,28 @@ class Board:
         self._steps = dict(states)
         self.show()
 
+    def enter(self, resume_point: str, done: int) -> None:
+        """Begin a leg of a long-running operation, whose earlier legs ended that many steps."""
+        self.resume_point, self._before = resume_point, done
+
+    def metadata(self) -> FlowMetadata:
+        """Give the query ``metadata``: the flow's progress."""
+        return FlowMetadata(
+            flow=self._flow,
+            state=self.state,
+            steps_done=self.done,
+            steps_total=self.total,
+            current=tuple(self.at_work),
+            resume_point=self.resume_point,
+        )
+
     def set(self, step: str, state: str) -> None:
         """Show a step's state."""
-        self._steps[step] = state
+        self.set_all([step], state)
+
+    def set_all(self, steps: Iterable[str], state: str) -> None:
+        """Show the same state of steps."""
+        self._steps |= dict.fromkeys(steps, state)
         self.show()
 
     def drop(self, step: str) -> None:

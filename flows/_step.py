@@ -111,18 +111,18 @@ async def wait_for(tasks: Iterable[asyncio.Future[Any]]) -> bool:
     return cancelled
 
 
-async def _dispatch(call: Call) -> tuple[Settled, bool]:
-    handle = _schedule(call)
+async def finished(handle: asyncio.Task[Any]) -> bool:
+    """Wait for the true end of an activity or a child, cancelling it when a cancel arrives; say whether one did."""
     try:
         await workflow.wait([handle])
     except asyncio.CancelledError:
-        await _cancel(handle)
-        return _classify(call, handle), True
-    return _classify(call, handle), False
+        await cancel(handle)
+        return True
+    return False
 
 
-async def _cancel(handle: asyncio.Task[Any]) -> None:
-    """Cancel an activity, unless its result is in this very activation."""
+async def cancel(handle: asyncio.Task[Any]) -> None:
+    """Cancel an activity or a child and wait for its end, unless its result is in this very activation."""
     for _ in range(_TURNS):
         if handle.done():
             return
@@ -132,6 +132,12 @@ async def _cancel(handle: asyncio.Task[Any]) -> None:
             continue
     handle.cancel()
     await wait_for([handle])
+
+
+async def _dispatch(call: Call) -> tuple[Settled, bool]:
+    handle = _schedule(call)
+    cancelled = await finished(handle)
+    return _classify(call, handle), cancelled
 
 
 def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:

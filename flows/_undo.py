@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
@@ -16,7 +16,7 @@ from activities import Failure, Operation, Retry, Status
 from activities._json import Json
 from activities._settled import Settled, never_settled
 from activities._wire import StepHeader, Verdict
-from flows._full import Full, full
+from flows._full import Full
 from flows._holding import Action
 from flows._policy import Policy
 from flows._step import Call, Gate, settle
@@ -32,6 +32,7 @@ class UndoSpec(BaseModel):
     timeout: timedelta
     local: bool = False
     task_queue: str | None = None
+    cause: bool = False
 
     @classmethod
     def of(cls, operation: Operation[Any, Any]) -> UndoSpec | None:
@@ -45,6 +46,7 @@ class UndoSpec(BaseModel):
             timeout=undo.timeout,
             local=operation.placement == "local",
             task_queue=operation.task_queue,
+            cause=undo.cause,
         )
 
 
@@ -63,6 +65,7 @@ class UndoRecord:
         undone: whether its undo has succeeded.
         undoing: how its undo ended, once it ran.
         tried: whether its undo failed in an earlier run of this flow, and isn't tried again.
+        cause: why the flow unwinds, for an undo that asks for it.
     """
 
     order: int
@@ -75,6 +78,7 @@ class UndoRecord:
     undone: bool = False
     undoing: Settled | None = None
     tried: bool = False
+    cause: Failure | None = None
 
     def wanted(self, policy: Policy) -> bool:
         """Whether it took effect, or may have, and the policy wants it undone."""
@@ -146,14 +150,13 @@ class Unwinding:
         after: Mapping[str, Iterable[str]],
         policy: Policy,
         *,
-        may_continue: bool = False,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take the records, and what each step came after, in the order in which steps began.
 
-        With ``may_continue`` it raises :class:`Full` where the history is full, once undos in flight have
-        settled.
+        Where the history is ``full``, it raises :class:`Full` once undos in flight have settled.
         """
-        self._may_continue = may_continue
+        self._is_full = full
         self._gate, self._watcher, self._policy = gate, watcher, policy
         self._records = {record.step: record for record in records}
         self._after = {step: [b for b in befores if b in after] for step, befores in after.items()}
@@ -175,16 +178,12 @@ class Unwinding:
                 self._pass(running.pop(task))
                 failed = task.result()
                 self.left += [failed] if failed else []
-        if self._ready and self._full and not self._stopped:
+        if self._ready and self._is_full() and not self._stopped:
             raise Full
         self.left += [
             NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None
         ]
         return self.left
-
-    @property
-    def _full(self) -> bool:
-        return self._may_continue and full()
 
     @property
     def _stopped(self) -> bool:
@@ -200,7 +199,11 @@ class Unwinding:
 
     def _start(self, running: dict[asyncio.Task[NotUndone | None], str]) -> bool:
         """Start what is ready, and say whether anything runs."""
-        while self._ready and len(running) < self._policy.max_parallel and not (self._stopped or self._full):
+        while (
+            self._ready
+            and len(running) < self._policy.max_parallel
+            and not (self._stopped or self._is_full())
+        ):
             _, step = heappop(self._ready)
             record = self._records.get(step)
             if record is not None and record.wanted(self._policy):
@@ -254,7 +257,7 @@ def _call(record: UndoRecord) -> Call:
     return Call(
         activity_id=f"{record.step}.undo",
         type=record.undo.type,
-        args=(verdict.changed[0] if verdict.changed else record.input, _told(settled)),
+        args=(verdict.changed[0] if verdict.changed else record.input, _told(settled, record.cause)),
         header=record.header,
         timeout=record.undo.timeout,
         retry=record.undo.retry,
@@ -265,7 +268,7 @@ def _call(record: UndoRecord) -> Call:
     )
 
 
-def _told(settled: Settled) -> dict[str, Json]:
+def _told(settled: Settled, cause: Failure | None) -> dict[str, Json]:
     """Give what the undo is told of the step."""
     told: dict[str, Json] = {"status": settled.status.value}
     if settled.output:
@@ -274,4 +277,6 @@ def _told(settled: Settled) -> dict[str, Json]:
         told["error"] = settled.failure.model_dump(mode="json", exclude_none=True)
     if settled.verdict.saved is not None:
         told["saved"] = settled.verdict.saved
+    if cause is not None:
+        told["cause"] = cause.model_dump(mode="json", exclude_none=True)
     return told

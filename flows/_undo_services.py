@@ -14,9 +14,13 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
+from counterstep.reports import RunHistory
 from flows import _lookup as lookup
-from flows._errors import Stuck
+from flows._carry import Carried
+from flows._child import READ_CHILD
+from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
+from flows._handed import Handed, spliced
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
@@ -41,14 +45,14 @@ class UndoServices:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.find, self.read, self.others]
+        return [self.find, self.read, self.others, self.child]
 
     @activity.defn(name=FIND_CLOSED)
     async def find(self, ref: RunRef) -> Closed:
         """Find the run that is to be undone.
 
         Raises:
-            InvalidInput: when it is open, gone, taken over, or no flow.
+            InvalidInput: when it is open, gone, taken over, no flow, or a part of one that decides of it.
         """
         client = activity.client()
         described = await lookup.describe(client, ref, UNDO)
@@ -60,6 +64,7 @@ class UndoServices:
         run = await lookup.read_history(client, described.id, described.run_id)
         if run.status == "continued_as_new":
             return await self.find(RunRef(workflow_id=described.id, run_id=run.next_run))
+        await lookup.refuse_part(client, run, name)
         origin = flow_origin(run)
         owner = await lookup.owner_of(client, described.id, origin)
         if owner is not None and not owner.undoes:
@@ -80,8 +85,8 @@ class UndoServices:
         gathered = await gather(client, run, UNDO, Undoer(work.previous, work.chain, mine))
         own = set(mine)
         already = tuple(step for step in gathered.left.undone if step not in own)
-        remains = self._remains(gathered, {step.step for step in work.failed})
-        return _fitting(remains.model_copy(update={"already": already}))
+        failed = {step.step for step in work.failed}
+        return await asyncio.to_thread(lambda: _fitting(self._remains(gathered, failed, already)))
 
     @activity.defn(name=AWAIT_UNDO)
     async def others(self, found: Found) -> Undone:
@@ -100,31 +105,50 @@ class UndoServices:
         by = owner.workflow_id if owner else None
         return undone.model_copy(update={"undone": (), "already_undone": before, "undone_by": by})
 
-    def _remains(self, gathered: Gathered, failed: set[str]) -> Remains:
+    @activity.defn(name=READ_CHILD)
+    async def child(self, ref: RunRef) -> Handed:
+        """Read what a child flow left that ended without handing anything over."""
+        client = activity.client()
+        run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
+        gathered = await gather(client, run, READ_CHILD)
+        return _handed(run, gathered, self._remains(gathered, set(), ()))
+
+    def _remains(self, gathered: Gathered, failed: set[str], already: tuple[str, ...]) -> Remains:
         """Give all that is left, the steps newest last."""
         plans = plans_of(gathered.runs)
         policy = plans[-1].policy if plans else Policy()
         listed = {taken.step: taken for taken in gathered.left.steps}
-        missing: list[NotUndone] = []
+        missing: list[NotUndone] = [step for child in gathered.left.children for step in child.missing]
         for found in _untraced(gathered):
             if isinstance(found, NotUndone):
                 missing.append(found)
             else:
                 listed[found.step] = merged(listed.get(found.step), found)
         steps: list[Taken] = []
+        planned = {
+            (step.name, step.operation): step
+            for plan in plans
+            for step in plan.steps
+            if isinstance(step, OperationStep)
+        }
         for taken in listed.values():
-            if wants_undo(taken.settled, policy) and taken.step not in failed:
-                self._sort(taken, plans, steps, missing)
-        return Remains(policy=policy, after=_edges(plans, steps), steps=tuple(steps), missing=tuple(missing))
+            if not taken.flow and wants_undo(taken.settled, policy) and taken.step not in failed:
+                self._sort(taken, planned.get((taken.step, taken.definition)), steps, missing)
+        return Remains(
+            policy=policy,
+            after=_edges(plans, gathered, steps),
+            steps=tuple(steps),
+            missing=tuple(missing),
+            already=already,
+            cause=_cause(gathered),
+        )
 
-    def _sort(self, taken: Taken, plans: list[Plan], steps: list[Taken], missing: list[NotUndone]) -> None:
+    def _sort(
+        self, taken: Taken, planned: OperationStep | None, steps: list[Taken], missing: list[NotUndone]
+    ) -> None:
         """Put a step to those that can be undone here, or to those that can't; what has no undo is neither."""
-        spec, known = taken.undo, False
-        for step in (s for plan in plans for s in plan.steps if s.name == taken.step):
-            if isinstance(step, OperationStep) and step.operation == taken.definition:
-                spec, known = step.undo, True
         try:
-            spec = self._registered(taken, spec, known)
+            spec = self._registered(taken, planned.undo if planned else taken.undo, planned is not None)
         except OperationNotFound as error:
             missing.append(NotUndone(taken.step, taken.definition, error.message))
             return
@@ -148,6 +172,32 @@ class UndoServices:
         return spec or own
 
 
+def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
+    """Give what a closed child left: to its parent, or, where it is stuck, to nobody."""
+    plan, begun = plan_of(run), {step.step for each in gathered.runs for step in each.forward()}
+    pivots = (
+        {step.name for step in plan.steps if isinstance(step, OperationStep) and step.pivot}
+        if plan
+        else set()
+    )
+    if run.failure is not None and Failure.of(run.failure).type == Stuck.__name__:
+        stuck = tuple(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
+        return Handed(not_undone=(*stuck, *remains.missing))
+    whole = Handed(
+        steps=remains.steps, after=remains.after, not_undone=remains.missing, pivoted=bool(pivots & begun)
+    )
+    if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
+        return whole
+    reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
+    return Handed(not_undone=(NotUndone(run.workflow_id, run.workflow_type, reason), *remains.missing))
+
+
+def _why(runs: Iterable[RunHistory], step: str) -> str:
+    undos = [undo for run in runs if (undo := run.undo_of(step)) is not None]
+    failure = undos[-1].settled.failure if undos else None
+    return str(failure.root) if failure else "not tried"
+
+
 def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
     """Give the local steps that may have run without a trace, in whichever run, unless another run tells of them."""
     undone = set(gathered.left.undone)
@@ -158,11 +208,24 @@ def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
                 yield found
 
 
-def _edges(plans: list[Plan], steps: Iterable[Taken]) -> dict[str, tuple[str, ...]] | None:
+def _cause(gathered: Gathered) -> Failure | None:
+    """Give why the run that is undone had failed, if it had."""
+    failure = gathered.runs[-1].failure
+    return original(Failure.of(failure)) if failure else None
+
+
+def _edges(
+    plans: list[Plan], gathered: Gathered, steps: Iterable[Taken]
+) -> dict[str, tuple[str, ...]] | None:
     """Give what each step of a saga came after; ``None`` where no single plan tells of every step."""
     if len(plans) != 1:
         return None
     edges = {step.name: step.after for step in plans[0].steps}
+    for run in gathered.runs:
+        carried = Carried.unpack(run.input)
+        edges |= carried.after if carried else {}
+    for child in gathered.left.children:
+        edges = spliced(edges, child.call.step, child.edges)
     return edges if all(taken.step in edges for taken in steps) else None
 
 

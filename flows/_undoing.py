@@ -24,15 +24,14 @@ from temporalio.exceptions import (
 from activities import Definition, InvalidInput
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import Report, report_id
 from flows._errors import Stuck
 from flows._flow import stuck_text, unwind_scope
-from flows._full import Full
+from flows._full import Full, full
 from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._packed import pack
 from flows._policy import Policy
-from flows._resume import UNDOING, Found, Owner, RunRef, Taken, ask, claim_id
+from flows._resume import UNDOING, Found, Owner, RunRef, ask, claim_id
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_json
@@ -155,7 +154,7 @@ class Undoing(Operated):
         await scope.run.guard.check()
         more = bool(remains.more)
         try:
-            await unwind_scope(scope, may_continue=True)
+            await unwind_scope(scope, remains.cause, full=full)
         except Full:
             more = True
         undone = (*work.undone_steps(), *(record.step for record in reversed(records) if record.undone))
@@ -177,7 +176,7 @@ def _prepare(scope: Scope, remains: Remains) -> list[UndoRecord]:
         record = taken.record(order)
         assert record is not None, "what has no undo isn't listed"
         scope.records.append(record)
-        scope.children.append(partial(_report, scope.run, taken))
+        scope.children.append(partial(scope.run.report_of, taken))
     for missing in remains.missing:
         scope.run.board.set(missing.step, "not undone")
     return list(scope.records)
@@ -214,16 +213,3 @@ def _listed(names: tuple[str, ...]) -> tuple[str, ...]:
 def _short(left: tuple[NotUndone, ...]) -> tuple[NotUndone, ...]:
     """Leave out what would make many failures too large to hand on."""
     return tuple(NotUndone(step.step, step.definition, step.reason[:200]) for step in left)
-
-
-def _report(run: Run, taken: Taken) -> Report[Any, Any]:
-    """Make the report of a step as the closed run left it; its undo is added as it goes."""
-    return Report(
-        id=report_id(run.identity(taken.step, taken.header)),
-        definition=Definition.parse(taken.definition),
-        step=taken.step,
-        input=taken.input,
-        outcome=taken.status,
-        error=taken.error,
-        result=taken.output,
-    )

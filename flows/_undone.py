@@ -5,6 +5,7 @@ from __future__ import annotations
 import pydantic_core
 from pydantic import BaseModel, ConfigDict
 
+from activities import Failure
 from flows._packed import pack, unpack
 from flows._policy import Policy
 from flows._resume import Found, Owner, Taken
@@ -92,6 +93,7 @@ class Remains(BaseModel):
         missing: steps that can't be undone here, and why.
         already: what others undid before.
         more: how many steps are left for the next run.
+        cause: why the run had failed, if it had.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,6 +104,7 @@ class Remains(BaseModel):
     missing: tuple[NotUndone, ...] = ()
     already: tuple[str, ...] = ()
     more: int = 0
+    cause: Failure | None = None
 
     def packed(self) -> str:
         """Write it for the record."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -21,6 +22,9 @@ from temporalio.worker import Worker
 from activities import Registry
 from flows import CounterstepPlugin
 from tests.support import World, binary
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a timing never decides a test
+hypothesis.settings.load_profile("untimed")
 
 
 def _free_port() -> int:

@@ -119,6 +119,16 @@ def test_a_saga_as_dot(graph: Graph, tmp_path: Path) -> None:
     assert (len(edges), set(edges)) == (6, EDGES)
 
 
+def test_a_large_plan_is_warned_of(graph: Graph) -> None:
+    """The plan is drawn all the same; the warning is one line beside it."""
+    done = graph("--module", "my_sagas", "vms", "--input", '{"n": 12000}', "--format", "dot")
+    assert done.returncode == 0 and done.stdout.startswith('digraph "vms"')
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "counterstep graph: warning: vms@1.0.0: what its run carries may pass 1887436 bytes"
+    )
+
+
 def test_a_plan_goes_out_and_in(graph: Graph, tmp_path: Path) -> None:
     """JSON is what `--type saga` takes; `--plan` draws it, also without the module of its operations."""
     graph("--module", "my_sagas", "vms", *TWO, "--format", "json", "-o", "plan.json")

@@ -1,38 +1,107 @@
 """What happened: Temporal's history as reports, and views of them."""
 
-# Histories
-from counterstep.reports._events import RunHistory, StepHistory, fetch_events, read_run
-from counterstep.reports._history import fetch_report, report_of
+# Façades
+from counterstep.reports._deployment import Deployment, DeploymentError, deployment_of
 
-# Reports
-from counterstep.reports._report import ExecutionSeries, Report, report_id
-from counterstep.reports._reporters import MemoryReporter, RecentReporter, Reporter
+# Histories
+from counterstep.reports._events import read_run
+from counterstep.reports._fetch import Family, fetch_events, fetch_family, fetch_report, fetch_run
+from counterstep.reports._history import planned, report_of
+from counterstep.reports._joined import joined
 
 # Views
-from counterstep.reports._views import (
-    execution_reports,
-    render_tree,
-    report_json,
-    sequence_report_json,
-    tree_json,
+from counterstep.reports._log import saga_log, status_tree
+from counterstep.reports._mermaid import mermaid
+
+# What only the server knows
+from counterstep.reports._pending import Pending, pending_of
+
+# What flows record
+from counterstep.reports._recorded import CARRIED, PACKED, ROOT, carried_text, unpack
+
+# Reports
+from counterstep.reports._report import (
+    Decision,
+    Delay,
+    Execution,
+    ExecutionSeries,
+    Kind,
+    Planned,
+    Report,
+    RunInfo,
+    report_id,
+)
+from counterstep.reports._reporters import MemoryReporter, RecentReporter, Reporter
+from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
+from counterstep.reports._shape import Node, shape_of
+from counterstep.reports._terminal import render_tree
+from counterstep.reports._views import execution_reports, report_json, sequence_report_json, tree_json
+from counterstep.reports._words import colour_of, state_of_step
+from counterstep.reports._workflow_report import (
+    StepAction,
+    StepReport,
+    StepStatus,
+    WorkflowReport,
+    workflow_report,
 )
 
 __all__ = [
+    # Façades
+    "Deployment",
+    "DeploymentError",
+    "deployment_of",
+    # Histories
+    "ChildHistory",
+    "Family",
+    "RunHistory",
+    "StepHistory",
+    "TimerHistory",
+    "fetch_events",
+    "fetch_family",
+    "fetch_report",
+    "fetch_run",
+    "joined",
+    "planned",
+    "read_run",
+    "report_of",
+    # What only the server knows
+    "Pending",
+    "pending_of",
+    # What flows record
+    "CARRIED",
+    "ROOT",
+    "PACKED",
+    "carried_text",
+    "unpack",
+    # Reports
+    "Decision",
+    "Delay",
+    "Execution",
     "ExecutionSeries",
+    "Kind",
     "MemoryReporter",
+    "Planned",
     "RecentReporter",
     "Report",
     "Reporter",
-    "RunHistory",
-    "StepHistory",
-    "execution_reports",
-    "fetch_events",
-    "fetch_report",
-    "read_run",
-    "render_tree",
+    "RunInfo",
     "report_id",
+    # Views
+    "Node",
+    "StepAction",
+    "StepReport",
+    "StepStatus",
+    "WorkflowReport",
+    "colour_of",
+    "execution_reports",
+    "mermaid",
+    "render_tree",
     "report_json",
-    "report_of",
+    "saga_log",
     "sequence_report_json",
+    "shape_of",
+    "state_of_step",
+    "status_tree",
     "tree_json",
+    "workflow_report",
 ]

@@ -1,105 +1,199 @@
-"""A run's history as a report tree. Pure: the same history gives the same report, byte for byte."""
+"""A flow's history as a report tree. Pure: the same history gives the same report, byte for byte."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
-
-from temporalio.client import Client
 
 from activities import Definition, DefinitionError, Failure, Status
 from activities._wire import Identity, StepHeader
-from counterstep.reports._events import RunHistory, StepHistory, fetch_events, read_run
-from counterstep.reports._report import ExecutionSeries, Report, report_id
+from counterstep.reports._asked import Asked
+from counterstep.reports._nest import Leaf, nested
+from counterstep.reports._report import ExecutionSeries, Kind, Planned, Report, RunInfo, report_id
+from counterstep.reports._run_history import OPEN, ChildHistory, RunHistory, StepHistory
+from counterstep.reports._state import state_of
+from counterstep.reports._waits import waits_of
 
 AnyReport = Report[Any, Any]
+_HIDDEN = ("counterstep-claim",)
 
 
-async def fetch_report(client: Client, workflow_id: str, run_id: str | None = None) -> AnyReport:
-    """Make the report of a run from its history; no worker is needed.
-
-    Args:
-        client: reads the history; its codec decodes it.
-        workflow_id: of the run.
-        run_id: the newest run unless given.
-
-    Returns:
-        The report of the flow, its steps as children.
-
-    Raises:
-        temporalio.service.RPCError: NOT_FOUND when there is no such run.
-    """
-    return report_of(read_run(workflow_id, await fetch_events(client, workflow_id, run_id)), client.namespace)
-
-
-def report_of(run: RunHistory, namespace: str) -> AnyReport:
-    """Make the report of a run.
+def report_of(run: RunHistory, namespace: str, children: Mapping[str, AnyReport] | None = None) -> AnyReport:
+    """Make the report of a flow.
 
     Args:
-        run: as read from its history.
+        run: as read from its history, or from several that were joined.
         namespace: a part of report ids.
+        children: reports of its child runs, by the run id that it knows.
     """
-    taken = [(report, header) for report, header in _taken_over(run, namespace)]
-    reports = [report for report, _ in taken] + [_step(run, step, namespace) for step in run.forward()]
-    flows = {report.step: header.flows for report, header in taken}
-    flows |= {step.step: step.header.flows for step in run.forward()}
-    alone = (step for step in run.steps if step.is_undo and step.step not in flows)  # it undoes another run
-    ended = run.status != "running"
-    return Report(
-        id=report_id(Identity(namespace=namespace, workflow=run.workflow_id, origin=run.origin, step="")),
-        definition=_definition(run.workflow_type),
-        step="",
-        input=run.input,
-        outcome=(Status.DONE if run.status == "completed" else Status.FAILED) if ended else None,
-        timestamp=run.finished,
-        error=Failure.of(run.failure) if run.failure else _closed_by(run),
-        children=(
-            *_nest(run, namespace, reports, flows, ""),
-            *(_step(run, step, namespace) for step in alone),
-        ),
-        scheduled=run.started,
-        started=run.started,
-        finished=run.finished,
-        is_flow=True,
-        result=run.result,
-    )
+    return _Making(run, namespace, children or {}).report()
 
 
-def _step(run: RunHistory, step: StepHistory, namespace: str) -> AnyReport:
-    settled, header = step.settled, step.header
-    undo = None if step.is_undo else run.undo_of(step.step)
-    report: AnyReport = Report(
-        id=report_id(_identity(run, step, namespace)),
-        definition=_definition(step.type),
-        step=step.step,
-        input=step.args[0] if step.args else None,
-        outcome=None if step.open and run.status == "running" else settled.status,
-        timestamp=step.finished,
-        error=settled.failure,
-        execution_series=ExecutionSeries(*header.series) if header.series else None,
-        key=header.key,
-        scheduled=step.scheduled,
-        started=step.started,
-        finished=step.finished,
-        attempts=step.attempts,
-        worker=step.worker,
-        skipped=settled.skipped,
-        result=settled.output,
-    )
-    return report if undo is None else replace(report, undo=_step(run, undo, namespace))
+class _Making:
+    """The report of one flow on its way."""
 
+    def __init__(self, run: RunHistory, namespace: str, children: Mapping[str, AnyReport]) -> None:
+        self._run, self._namespace, self._children = run, namespace, children
+        self._asked = Asked(run)
+        self._plan = planned(run.plan or {})
 
-def _taken_over(run: RunHistory, namespace: str) -> Iterator[tuple[AnyReport, StepHeader]]:
-    """Give the steps of an earlier run that are this run's own now, and weren't run again here."""
-    again = {step.step for step in run.forward()}
-    for taken in (run.earlier or {}).get("steps", ()):
-        if taken["step"] not in again:
-            header = StepHeader.model_validate(taken["header"])
-            undo = run.undo_of(taken["step"])
-            report = _taken(taken, header, namespace)
-            yield (report if undo is None else replace(report, undo=_step(run, undo, namespace))), header
+    def report(self) -> AnyReport:
+        run, ended = self._run, not self._run.is_open
+        return Report(
+            id=self._id(""),
+            definition=self._own_definition(),
+            step="",
+            input=run.input,
+            outcome=(Status.DONE if run.status == "completed" else Status.FAILED) if ended else None,
+            timestamp=run.finished if ended else None,
+            error=Failure.of(run.failure) if run.failure else _closed_by(run),
+            children=nested(run, self._leaves(), self._plan, self._id, self._own_definition().version),
+            scheduled=run.started,
+            started=run.started,
+            finished=run.finished if ended else None,
+            is_flow=True,
+            decisions=self._asked.of_run,
+            run=self._info(),
+            plan=self._plan,
+            result=run.result,
+        )
+
+    def _id(self, step: str) -> str:
+        run = self._run
+        identity = Identity(
+            namespace=self._namespace, workflow=run.workflow_id, origin=run.flow_origin, step=step
+        )
+        return report_id(identity)
+
+    def _own_definition(self) -> Definition:
+        """Give what it is: a plan that was typed or found by a range says so itself."""
+        plan = self._run.plan
+        if plan is None:
+            return definition_of(self._run.workflow_type)
+        return Definition(plan.get("id", "saga"), plan.get("version", "0.0.0"), plan.get("description", ""))
+
+    def _leaves(self) -> list[Leaf]:
+        """Give everything that isn't an inline flow, in the order of first events; undos of other runs last."""
+        run = self._run
+        found = [*self._taken_over()]
+        known = {leaf.report.step for leaf in found}
+        found += [Leaf(step.order, step.header.flows, self._step(step)) for step in run.forward()]
+        known |= {step.step for step in run.forward()}
+        found += [
+            Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, self._plan)
+        ]
+        found += [
+            Leaf(child.order, (), self._child(child)) for child in run.child_runs if child.type not in _HIDDEN
+        ]
+        found.sort(key=lambda leaf: leaf.order)
+        alone = (step for step in run.steps if step.is_undo and step.step not in known)
+        return [*found, *(Leaf(step.order, step.header.flows, self._step(step)) for step in alone)]
+
+    def _step(self, step: StepHistory) -> AnyReport:
+        run, settled, header = self._run, step.settled, step.header
+        undo = None if step.is_undo else run.undo_of(step.step)
+        report: AnyReport = Report(
+            id=report_id(self._identity(step)),
+            definition=definition_of(step.type, "" if step.is_undo else step.summary),
+            step=step.step,
+            input=step.args[0] if step.args else None,
+            outcome=None if step.open and self._is_open(step) else settled.status,
+            timestamp=step.finished,
+            error=settled.failure,
+            execution_series=ExecutionSeries(*header.series) if header.series else None,
+            key=header.key,
+            scheduled=step.scheduled,
+            started=step.started,
+            finished=step.finished,
+            attempts=step.attempts,
+            worker=step.worker,
+            skipped=settled.skipped,
+            saved=settled.verdict.saved,
+            errors=settled.verdict.errors,
+            metadata=settled.verdict.metadata,
+            last_failure=step.last_failure,
+            earlier=step.earlier,
+            in_run=step.in_run,
+            result=settled.output,
+        )
+        report = self._asked.told(report, step)
+        return report if undo is None else replace(report, undo=self._step(undo))
+
+    def _is_open(self, step: StepHistory) -> bool:
+        """Whether the run that a step is of goes on."""
+        status = self._run.undoing if step.in_run else self._run.status
+        return status in OPEN
+
+    def _identity(self, step: StepHistory) -> Identity:
+        header = step.header
+        return Identity(
+            namespace=self._namespace,
+            workflow=header.workflow or self._run.workflow_id,
+            origin=header.origin or self._run.flow_origin,
+            leg=header.leg,
+            step=f"{step.step}.undo" if step.is_undo else step.step,
+        )
+
+    def _child(self, child: ChildHistory) -> AnyReport:
+        """Give the report of a child run: its own, if its history is there; else what the parent knows."""
+        own = self._children.get(child.run_id or "")
+        if own is not None:
+            return replace(own, step=child.step, kind=Kind.CHILD, scheduled=child.scheduled)
+        ended = child.status != "running"
+        return Report(
+            id=report_id(
+                Identity(
+                    namespace=self._namespace,
+                    workflow=child.workflow_id,
+                    origin=child.run_id or "",
+                    step="",
+                )
+            ),
+            definition=definition_of(child.type),
+            step=child.step,
+            input=child.input,
+            outcome=(Status.DONE if child.status == "completed" else Status.FAILED) if ended else None,
+            timestamp=child.finished,
+            error=Failure.of(child.failure) if child.failure else _not_completed(child.status),
+            scheduled=child.scheduled,
+            started=child.started,
+            finished=child.finished,
+            is_flow=True,
+            kind=Kind.CHILD,
+            result=child.result,
+        )
+
+    def _taken_over(self) -> Iterator[Leaf]:
+        """Give the steps of an earlier run that are this run's own now, and weren't run again here."""
+        run, again = self._run, {step.step for step in self._run.forward()}
+        for taken in (run.earlier or {}).get("steps", ()):
+            if taken["step"] not in again:
+                header = StepHeader.model_validate(taken["header"])
+                undo = run.undo_of(taken["step"])
+                report = _taken(taken, header, self._namespace)
+                report = report if undo is None else replace(report, undo=self._step(undo))
+                yield Leaf(0, header.flows, report)
+
+    def _info(self) -> RunInfo:
+        run, found = self._run, self._run.found
+        ref = (found["ref"]["workflow_id"], found["origin"]) if found else None
+        return RunInfo(
+            namespace=self._namespace,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            origin=run.flow_origin,
+            workflow_type=run.workflow_type,
+            status="running" if run.status == "continued_as_new" else run.status,
+            state=state_of(run, self._asked),
+            events=run.events,
+            runs=run.runs or (run.run_id,),
+            reset_from=run.base,
+            resumed_from=ref,
+            undoing=run.undoing,
+        )
 
 
 def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyReport:
@@ -109,7 +203,7 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
         id=report_id(
             Identity(namespace=namespace, workflow=workflow, origin=origin, leg=header.leg, step=step)
         ),
-        definition=replace(_definition(taken["definition"]), description=taken["description"]),
+        definition=definition_of(taken["definition"], taken["description"]),
         step=step,
         input=taken["input"],
         outcome=Status(taken["status"]),
@@ -123,66 +217,36 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
     )
 
 
-def _identity(run: RunHistory, step: StepHistory, namespace: str) -> Identity:
-    header = step.header
-    return Identity(
-        namespace=namespace,
-        workflow=header.workflow or run.workflow_id,
-        origin=header.origin or run.origin,
-        leg=header.leg,
-        step=f"{step.step}.undo" if step.is_undo else step.step,
+def planned(plan: Mapping[str, Any]) -> tuple[Planned, ...]:
+    """Give the steps of a recorded plan, from its JSON."""
+    return tuple(
+        Planned(
+            name=step["name"],
+            kind=step.get("kind", "operation"),
+            after=tuple(step.get("after", ())),
+            operation=step.get("operation"),
+            pivot=bool(step.get("pivot")),
+            undoable=step.get("undo") is not None,
+        )
+        for step in plan.get("steps", ())
     )
 
 
-def _nest(
-    run: RunHistory, namespace: str, reports: list[AnyReport], flows: dict[str, tuple[str, ...]], path: str
-) -> tuple[AnyReport, ...]:
-    """Put steps under the inline flows that their names tell of, in the order of their first events."""
-    depth = path.count("/")
-    nested: dict[str, AnyReport] = {}
-    for report in reports:
-        name, slash, _ = report.step[len(path) :].partition("/")
-        if not slash:
-            nested[report.step] = report
-        elif path + name not in nested:
-            inside = [r for r in reports if r.step.startswith(f"{path}{name}/")]
-            children = _nest(run, namespace, inside, flows, f"{path}{name}/")
-            nested[path + name] = _inline(run, namespace, path + name, flows[report.step][depth], children)
-    return tuple(nested.values())
-
-
-def _inline(
-    run: RunHistory, namespace: str, name: str, definition: str, children: tuple[AnyReport, ...]
-) -> AnyReport:
-    """Make the report of an inline flow, which leaves no event of its own: input and output are unknown."""
-    failed = next((child for child in children if child.outcome in (Status.FAILED, Status.UNKNOWN)), None)
-    ended = all(child.outcome is not None for child in children)
-    last = max((child.finished for child in children if child.finished), default=None)
-    return Report(
-        id=report_id(Identity(namespace=namespace, workflow=run.workflow_id, origin=run.origin, step=name)),
-        definition=_definition(definition),
-        step=name,
-        input=None,
-        outcome=(Status.FAILED if failed else Status.DONE) if ended else None,
-        timestamp=last if ended else None,
-        error=failed.error if failed else None,
-        children=children,
-        scheduled=children[0].scheduled,
-        started=children[0].started,
-        finished=last if ended else None,
-        is_flow=True,
-    )
-
-
-def _definition(name: str) -> Definition:
+@lru_cache(1024)
+def definition_of(name: str, description: str = "") -> Definition:
     """Read an activity or workflow type; one that isn't ours, such as a bare id, keeps its text."""
     try:
-        return Definition.parse(name.removesuffix("/undo"))
+        found = Definition.parse(name.removesuffix("/undo"))
     except DefinitionError:
         return Definition("unresolved", "0.0.0", name)
+    return replace(found, description=description)
 
 
 def _closed_by(run: RunHistory) -> Failure | None:
-    if run.status in ("running", "completed", "continued_as_new"):
+    return None if run.is_open else _not_completed(run.status)
+
+
+def _not_completed(status: str) -> Failure | None:
+    if status in ("running", "completed"):
         return None
-    return Failure(type=run.status, message=f"Temporal closed the run: {run.status}")
+    return Failure(type=status, message=f"Temporal closed the run: {status}")

@@ -1,20 +1,19 @@
-"""Views of a report: the seed's JSON, our tree as JSON, a tree for the terminal."""
+"""Views of a report as JSON: the seed's, and our tree."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import pydantic_core
-from rich.text import Text
-from rich.tree import Tree
+from pydantic.alias_generators import to_camel
 
-from activities import Status
+from activities import Failure
 from activities._json import Json
-from counterstep.reports._report import Report
+from counterstep.reports._report import Decision, Delay, Execution, Report
 
 AnyReport = Report[Any, Any]
-_COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.UNKNOWN: "magenta", Status.SKIPPED: "yellow"}
 
 
 def report_json(report: AnyReport) -> dict[str, Json]:
@@ -55,7 +54,7 @@ def execution_reports(report: AnyReport, duplicates: bool = False) -> list[AnyRe
     """Give all reports of an execution in post-order; answered calls are no children of who asked."""
     found: list[AnyReport] = []
     for child in report.children:
-        if child.answered_from is not None:
+        if not child.is_execution:
             continue
         inner = execution_reports(child, duplicates)
         found += [*inner[:-1], *inner] if duplicates and child.is_flow else inner
@@ -67,6 +66,7 @@ def tree_json(report: AnyReport) -> dict[str, Json]:
     view = report_json(report)
     view |= {
         "step": report.step,
+        "kind": report.kind.value,
         "outcome": report.outcome.value if report.outcome else None,
         "scheduled": _iso(report.scheduled),
         "started": _iso(report.started),
@@ -75,47 +75,59 @@ def tree_json(report: AnyReport) -> dict[str, Json]:
         "worker": report.worker,
         "key": report.key,
         "skipped": report.skipped,
-        "error": report.error.model_dump(mode="json", exclude_none=True) if report.error else None,
+        "error": _failure(report.error),
         "answeredFrom": list(report.answered_from) if report.answered_from else None,
         "undo": tree_json(report.undo) if report.undo else None,
         "children": [tree_json(child) for child in report.children],
     }
-    return view
+    return view | {name: value for name, value in _more(report).items() if value}
 
 
-def render_tree(report: AnyReport) -> Tree:
-    """Draw a report for the terminal: one line a step, its outcome, its undo, its error."""
-    tree = Tree(_line(report))
-    _branches(tree, report)
-    return tree
+def _more(report: AnyReport) -> dict[str, Json]:
+    """Give what most reports haven't got."""
+    return {
+        "saved": report.saved,
+        "errors": list(report.errors),
+        "metadata": report.metadata,
+        "lastFailure": _failure(report.last_failure),
+        "earlier": [_execution(one) for one in report.earlier],
+        "delays": [_delay(one) for one in report.delays],
+        "decisions": [_decision(one) for one in report.decisions],
+        "inRun": list(report.in_run) if report.in_run else None,
+        "run": {to_camel(k): v for k, v in asdict(report.run).items()} if report.run else None,
+        "plan": [asdict(step) for step in report.plan],
+    }
 
 
-def _branches(tree: Tree, report: AnyReport) -> None:
-    for child in report.children:
-        branch = tree.add(_line(child))
-        _branches(branch, child)
-        if child.undo is not None:
-            branch.add(_line(child.undo, "undo"))
+def _failure(failure: Failure | None) -> Json:
+    return failure.model_dump(mode="json", exclude_none=True) if failure else None
 
 
-def _line(report: AnyReport, name: str | None = None) -> Text:
-    outcome = report.outcome
-    if name == "undo":
-        words = {Status.DONE: "undone", Status.SKIPPED: "undone, nothing to do"}
-        state = words.get(outcome, "not undone") if outcome else "undoing"
-    else:
-        state = outcome.value if outcome else "running"
-    line = Text(name or report.step or str(report.definition), style="bold")
-    line.append(f"  {state}", style=_COLOURS.get(outcome, "cyan") if outcome else "cyan")
-    if report.step and not name:
-        line.append(f"  {report.definition}", style="dim")
-    if report.answered_from is not None:
-        line.append("  answered by run {1} of {0}".format(*report.answered_from), style="dim")
-    if report.attempts and report.attempts > 1:
-        line.append(f"  {report.attempts} attempts", style="yellow")
-    if report.error is not None:
-        line.append(f"  {str(report.error.root).splitlines()[0]}", style="red")
-    return line
+def _execution(one: Execution) -> dict[str, Json]:
+    return {
+        "scheduled": _iso(one.scheduled),
+        "started": _iso(one.started),
+        "finished": _iso(one.finished),
+        "attempts": one.attempts,
+        "outcome": one.outcome.value,
+        "error": _failure(one.error),
+        "worker": one.worker,
+    }
+
+
+def _delay(one: Delay) -> dict[str, Json]:
+    return {
+        "why": one.why,
+        "since": _iso(one.since),
+        "until": _iso(one.until),
+        "limit": one.limit.total_seconds(),
+        "expired": one.expired,
+    }
+
+
+def _decision(one: Decision) -> dict[str, Json]:
+    said = {"action": one.action, "at": _iso(one.at), "step": one.step, "by": one.by, "reason": one.reason}
+    return {**said, **({"value": one.value[0]} if one.value else {})}
 
 
 def _plain(value: Any) -> Json:

@@ -32,17 +32,32 @@ def op(name: str) -> Operation[int, int]:
     "version", ["1.0", "1", "v1.0.0", "v1.0", "", "1.0.0.0", "01.0.0", "1.0.0\n", "^1.0.0", " 1.0.0"]
 )
 def test_a_version_in_parts_is_refused(version: str) -> None:
-    """Declared versions are full semantic ones."""
+    """OPS-04: declared versions are full semantic ones."""
     with pytest.raises(DefinitionError) as caught:
         Definition("double", version)
     assert caught.value.message == f"version {version!r} of double must be a full one, such as '1.0.0'"
 
 
-@pytest.mark.parametrize("id_", ["", "a b", "a@b", "a/b", "ä", "-a", "_a", "a\n", "a.b", "x" * 101])
+@pytest.mark.parametrize(
+    "id_", ["", "a b", "a@b", "a/b/c", "/a", "a/", "a:b:c", "ä", "-a", "_a", "a\n", "a.b", "x" * 101]
+)
 def test_an_id_is_letters_digits_dash_underscore(id_: str) -> None:
     """Any other id is refused, quoting it."""
     with pytest.raises(DefinitionError) as caught:
         Definition(id_, "1.0.0")
+    assert caught.value.message == f"id {id_!r} must be letters, digits, '-' and '_', at most 100 of them"
+
+
+@pytest.mark.parametrize("id_", ["a/b", "a:b", "a/b:c"])
+def test_ids_with_parts_are_for_actions_and_their_jobs(id_: str) -> None:
+    """A definition may have them; an operation that a user declares may not."""
+    assert str(Definition.parse(f"{id_}@1.0.0")) == f"{id_}@1.0.0"
+    with pytest.raises(DefinitionError) as caught:
+
+        @declare(id=id_, version="1.0.0")
+        async def op(ctx: Context[None], input: int) -> int:
+            return input
+
     assert caught.value.message == f"id {id_!r} must be letters, digits, '-' and '_', at most 100 of them"
 
 
@@ -112,7 +127,7 @@ def test_an_empty_registry_says_so() -> None:
 
 
 def test_the_same_version_twice_is_refused_unless_replaced() -> None:
-    """Another one of the same id and version is an error; with ``replace=True`` the later is retrieved."""
+    """OPS-63: another one of the same id and version is an error; with ``replace=True`` the later is retrieved."""
     first, second = op("double@1.0.0"), op("double@1.0.0")
     registry = Registry(first)
     with pytest.raises(DefinitionExists) as caught:

@@ -138,7 +138,7 @@ def declare(input: Any, output: Any = int) -> None:
     ],
 )
 def test_what_dumping_would_lose(type_: Any, problem: str) -> None:
-    """As an input and as an output: ``NotSerializable`` at import, naming model and field."""
+    """OPS-09, OPS-23, as an input and as an output: ``NotSerializable`` at import, naming model and field."""
     with pytest.raises(NotSerializable) as caught:
         declare(type_)
     assert caught.value.message == f"op@1.0.0: input: {problem}"

@@ -224,7 +224,7 @@ CHANGED = "a round trip changes it; keep all of it in fields"
     ids=lambda value: type(value).__name__,
 )
 def test_what_does_not_survive(type_: Any, value: Any, why: str) -> None:
-    """What JSON would lose or change is ``NotSerializable``; the message says what and why, and no value."""
+    """OPS-25, G55: what JSON would lose or change is ``NotSerializable``; the message says what and why, and no value."""
     with pytest.raises(NotSerializable) as caught:
         Schema(type_).dump(value, "vm: input")
     assert caught.value.message == f"vm: input doesn't survive JSON: {why}"

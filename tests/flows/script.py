@@ -25,6 +25,7 @@ class Do(BaseModel):
         calls: what an inner flow does, or what runs in parallel.
         limit: of ``gather``.
         catch: give a failure as a value, and go on.
+        child: run an inner flow as a child workflow.
     """
 
     op: str
@@ -38,6 +39,7 @@ class Do(BaseModel):
     calls: list[Do] = []
     limit: int = 16
     catch: bool = False
+    child: bool = False
 
 
 def do(op: str, input: Any = None, **more: Any) -> Do:
@@ -91,7 +93,12 @@ class Body:
     def call(self, line: Do) -> Awaitable[Report[Any, Any]]:
         if line.op in INNER:
             return self.flow.execute(
-                INNER[line.op], line.calls, step=line.step, force=line.force, key=line.key
+                INNER[line.op],
+                line.calls,
+                step=line.step,
+                force=line.force,
+                key=line.key,
+                child=line.child,
             )
         return self.flow.execute(
             _operation(line.op), line.input, step=line.step, retry=line.retry, force=line.force, key=line.key

@@ -13,7 +13,7 @@ from tests.reports.making import names, nested, report
 
 
 def test_seeded_and_appended_in_order() -> None:
-    """It begins with what it is given, and keeps the order of adding."""
+    """OPS-69: it begins with what it is given, and keeps the order of adding."""
     reporter = MemoryReporter([report("a")])
     reporter.add_report(report("b"))
     assert names(reporter.get_reports()) == ["a", "b"]
@@ -76,7 +76,7 @@ def test_many_threads_add() -> None:
 
 
 def test_recent_reports() -> None:
-    """Only what was added through it since it was made; everything is forwarded and can be asked."""
+    """OPS-71: only what was added through it since it was made; everything is forwarded and can be asked."""
     memory = MemoryReporter([report("old")])
     recent = RecentReporter(memory)
     assert recent.get_recent_reports() == []
@@ -105,7 +105,7 @@ class Full(MemoryReporter):
 
 
 def test_a_forward_that_fails_is_not_remembered() -> None:
-    """The error reaches the caller, and nothing is recent."""
+    """OPS-71: the error reaches the caller, and nothing is recent."""
     recent = RecentReporter(Full())
     with pytest.raises(OSError, match="disk full"):
         recent.add_report(report("a"))

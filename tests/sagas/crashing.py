@@ -1,19 +1,18 @@
-"""A worker that kills itself at a chosen moment, once: ``python -m tests.sagas.crashing ADDRESS QUEUE FOLDER``."""
+"""A worker that kills itself at a chosen moment, once; forked by :mod:`tests.spawning`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities import Context, EmptyInput, Outcome, Registry, operation
-from flows import CounterstepPlugin, Dag, saga
+from activities import Context, EmptyInput, Outcome, OutcomeUnknown, Registry, operation
+from flows import CounterstepPlugin, Dag, Policy, Step, saga
 from tests.sample import FAST
 from tests.support import World
 
@@ -35,19 +34,29 @@ def _effect(world: World, name: str, key: str) -> None:
 @operation(id="risky", version="1.0.0")
 async def risky(ctx: Context[World], input: EmptyInput) -> str:
     """Have an effect, with a chance to die before and after it."""
-    _die(ctx.deps, f"before-{ctx.step}")
-    if ctx.deps.is_on(f"fail-{ctx.step}"):
-        raise RuntimeError(f"{ctx.step} down")
-    _effect(ctx.deps, ctx.step, ctx.idempotency_key)
-    _die(ctx.deps, f"after-{ctx.step}")
-    return ctx.step
+    world, step = ctx.deps, ctx.step
+    _die(world, f"before-{step}")
+    if world.is_on(f"slow-{step}"):
+        await asyncio.sleep(0.3)
+    if world.is_on(f"hang-{step}"):
+        await asyncio.sleep(60)
+    if world.is_on(f"fail-{step}"):
+        raise RuntimeError(f"{step} down")
+    _effect(world, step, ctx.idempotency_key)
+    _die(world, f"after-{step}")
+    if world.is_on(f"unknown-{step}"):
+        raise OutcomeUnknown("who knows")
+    return step
 
 
 @risky.undo(retry=FAST)
 async def undo_risky(ctx: Context[World], input: EmptyInput, outcome: Outcome[str]) -> None:
-    _die(ctx.deps, f"before-undo-{ctx.step}")
-    _effect(ctx.deps, f"undo {ctx.step}", ctx.idempotency_key)
-    _die(ctx.deps, f"after-undo-{ctx.step}")
+    world, step = ctx.deps, ctx.step
+    _die(world, f"before-undo-{step}")
+    if world.is_on(f"fail-undo-{step}"):
+        raise RuntimeError(f"undo of {step} down")
+    _effect(world, f"undo {step}", ctx.idempotency_key)
+    _die(world, f"after-undo-{step}")
 
 
 @saga(id="risky-line", version="1.0.0")
@@ -65,20 +74,42 @@ def risky_diamond(dag: Dag, params: EmptyInput) -> None:
     dag.append("d", risky, {})
 
 
+@saga(id="risky-settling", version="1.0.0", policy=Policy(settle="cancel"))
+def risky_settling(dag: Dag, params: EmptyInput) -> None:
+    """The same; a failure cancels what is in flight."""
+    risky_diamond.build(dag, params)
+
+
+@saga(id="risky-stopping", version="1.0.0", policy=Policy(on_undo_failure="stop"))
+def risky_stopping(dag: Dag, params: EmptyInput) -> None:
+    """a, b, c in a line; a failed undo ends unwinding."""
+    risky_line.build(dag, params)
+
+
+@saga(id="risky-inner", version="1.0.0")
+def risky_inner(dag: Dag, params: EmptyInput) -> Step[str]:
+    """x, then y."""
+    dag.append("x", risky, {})
+    return dag.append("y", risky, {})
+
+
+@saga(id="risky-nest", version="1.0.0")
+def risky_nest(dag: Dag, params: EmptyInput) -> None:
+    """x, the same subsaga twice beside each other, then z."""
+    dag.append("x", risky, {})
+    dag.append_parallel(dag.step("s", risky_inner, {}), dag.step("t", risky_inner, {}))
+    dag.append("z", risky, {})
+
+
+SAGAS = (risky_line, risky_diamond, risky_settling, risky_stopping, risky_inner, risky_nest)
+
+
 async def main(address: str, queue: str, folder: str) -> None:
     """Serve until killed."""
     plugin = CounterstepPlugin(
-        Registry(risky, risky_line, risky_diamond),
-        deps=World(Path(folder)),
-        heartbeat_timeout=timedelta(seconds=1),
+        Registry(risky, *SAGAS), deps=World(Path(folder)), heartbeat_timeout=timedelta(seconds=1)
     )
     client = await Client.connect(address, plugins=[plugin])
-    async with Worker(
-        client, task_queue=queue, sticky_queue_schedule_to_start_timeout=timedelta(seconds=0.2)
-    ):
-        print("Serving", flush=True)
+    soon = timedelta(seconds=0.2)
+    async with Worker(client, task_queue=queue, sticky_queue_schedule_to_start_timeout=soon):
         await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

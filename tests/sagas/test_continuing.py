@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError
 
 from activities import Context, EmptyInput, Outcome, operation
 from flows import Dag, Policy, Step, saga, start
@@ -16,6 +21,7 @@ from tests.sagas.operations import Given, Made, work
 from tests.sagas.test_running import undone
 from tests.sample import FAST
 from tests.support import World, causes, failure_of, new_id
+from tests.undoing import undo
 
 COUNT = 12
 
@@ -39,6 +45,27 @@ def keyed_line(dag: Dag, params: EmptyInput) -> None:
     """Twelve steps in a line."""
     for number in range(COUNT):
         dag.append(f"n{number}", keyed, {})
+
+
+@operation(id="bulky", version="1.0.0")
+async def bulky(ctx: Context[World], input: EmptyInput) -> str:
+    """Give a text that can't be compressed."""
+    ctx.deps.record(ctx.step)
+    return secrets.token_hex(400)
+
+
+@bulky.undo(retry=FAST)
+async def undo_bulky(ctx: Context[World], input: EmptyInput, outcome: Outcome[str]) -> None:
+    ctx.deps.record(f"undo {ctx.step}", len(outcome.output or ""))
+    if ctx.step == "n5":
+        raise RuntimeError("undo of n5 down")
+
+
+@saga(id="bulky-line", version="1.0.0")
+def bulky_line(dag: Dag, params: EmptyInput) -> None:
+    """Forty steps in a line."""
+    for number in range(40):
+        dag.append(f"n{number}", bulky, {})
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +100,63 @@ def waiting(dag: Dag, params: EmptyInput) -> Step[Made]:
     for number in range(COUNT):
         dag.step(f"n{number}", work, {}, after=[Step(f"n{number - 1}") if number else first])
     return dag.append("end", work, {})
+
+
+@saga(id="patient", version="1.0.0")
+def patient(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A line of steps, somebody's word, and a last step."""
+    for number in range(COUNT - 1):
+        dag.append(f"n{number}", work, {"number": number})
+    dag.wait("soak", timedelta(milliseconds=10))
+    dag.approval("go")
+    return dag.append(f"n{COUNT - 1}", work, {"number": COUNT - 1})
+
+
+async def only_the_newest_is_left(client: Client, handle: WorkflowHandle[Any, Any]) -> None:
+    """Delete the older runs of a chain, as retention does, and wait until they are gone."""
+    newest = (await client.get_workflow_handle(handle.id).describe()).run_id
+    await asyncio.sleep(0.5)
+    older = [
+        r.run_id async for r in client.list_workflows(f"WorkflowId = '{handle.id}'") if r.run_id != newest
+    ]
+    assert len(older) >= 2
+    for run_id in older:
+        execution = WorkflowExecution(workflow_id=handle.id, run_id=run_id)
+        request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+        await client.workflow_service.delete_workflow_execution(request)
+    for run_id in older:
+        with pytest.raises(RPCError, match="not found"):
+            while True:
+                await client.get_workflow_handle(handle.id, run_id=run_id).describe()
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("then", ["fails", "is undone"])
+async def test_the_newest_run_alone_suffices(serve: Serve, world: World, task_queue: str, then: str) -> None:
+    """Retention takes a waiting saga's older runs: it still unwinds whole, and once completed `undo` undoes it whole.
+
+    Each undo gets the output of its step, from a run whose history is gone.
+    """
+    if then == "fails":
+        world.switch("fail-n11")
+    async with serve(work, patient) as client:
+        handle = await start(client, patient, EmptyInput(), id=new_id(), task_queue=task_queue)
+        newest = client.get_workflow_handle(handle.id)
+        while (await newest.query("status"))["steps"].get("go") != "waiting for approval":
+            await asyncio.sleep(0.05)
+        await only_the_newest_is_left(client, handle)
+        await newest.execute_update("approve", {"name": "go"})
+        if then == "fails":
+            assert causes(await failure_of(newest, 60))[-1] == ("RuntimeError", "n11 down")
+        else:
+            assert await newest.result() == {"id": 11, "name": "n11"}
+            result = await undo(client, task_queue, newest)
+            assert result["undone"] == [f"n{n}" for n in reversed(range(COUNT))]
+            again = await undo(client, task_queue, newest)
+            assert (again["undone"], again["already_undone"]) == ([], result["undone"])
+    count = COUNT if then == "is undone" else COUNT - 1
+    assert undone(world) == [f"n{n}" for n in reversed(range(count))]
+    assert {call[1] for call in world.calls if isinstance(call, tuple)} == {"done"}
 
 
 async def runs_of(client: Client, handle: WorkflowHandle[Any, Any]) -> int:
@@ -177,3 +261,31 @@ async def test_keys_are_the_same_over_all_runs(serve: Serve, world: World, task_
         keys.setdefault(step, set()).add(key)
     assert {step: len(found) for step, found in keys.items()} == {f"n{n}": 1 for n in range(COUNT)}
     assert len(set().union(*keys.values())) == COUNT
+
+
+async def test_what_is_too_large_to_be_carried_is_undone_in_time(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """Where the next run can't be handed everything, the saga unwinds; what is undone isn't carried, so it goes on as new again.
+
+    Each undo gets its output; one that fails is tried as its retry says, in one run only.
+    """
+    monkeypatch.setattr("flows._carry.LIMIT", 6000)
+    async with serve(bulky, bulky_line, cache=cache) as client:
+        handle = await start(client, bulky_line, EmptyInput(), id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+        newest = await client.get_workflow_handle(handle.id).describe()
+    forward = [call for call in world.calls if isinstance(call, str)]
+    undos = [call for call in world.calls if not isinstance(call, str)]
+    done = len(forward)
+    assert forward == [f"n{n}" for n in range(done)] and 8 <= done < 20
+    order = [n for n in reversed(range(done)) for _ in range(3 if n == 5 else 1)]
+    assert undos == [(f"undo n{n}", 800) for n in order]
+    assert [kind for kind, _ in found] == ["Stuck", "HistoryLimit"]
+    assert found[0][1].split("\n")[1:] == ["not undone: n5 (bulky@1.0.0): RuntimeError: undo of n5 down"]
+    assert re.fullmatch(
+        r"what this flow carries into its next run has \d+ bytes packed, 6000 are allowed; "
+        "keep large values elsewhere and pass references",
+        found[1][1],
+    )
+    assert newest.raw_info.history_length < 60

@@ -115,11 +115,11 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an unknown kind": (
         {"steps": [{"name": "a", "kind": "loop"}]},
-        ["a: kind: 'loop' is none; there are operation, constant, wait, approval, subsaga"],
+        ["a: kind: 'loop' is none; there are operation, constant, wait, approval, subsaga, flow"],
     ),
     "a kind that is no text": (
         {"steps": [{"name": "a", "kind": ["wait"]}]},
-        ["a: kind: \"['wait']\" is none; there are operation, constant, wait, approval, subsaga"],
+        ["a: kind: \"['wait']\" is none; there are operation, constant, wait, approval, subsaga, flow"],
     ),
     "an edge to nowhere": (
         {"steps": [step("a", after=["z"])]},

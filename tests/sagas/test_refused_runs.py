@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from activities import EmptyInput, OutcomeUnknown
-from flows import Dag, InvalidPlan, saga
+from flows import Dag, InvalidPlan, Step, saga
 from tests.conftest import Serve
 from tests.sagas.operations import check, work
 from tests.sagas.test_plan_checks import TEN, ten
@@ -103,3 +108,113 @@ async def test_a_slow_builder_holds_up_nobody(serve: Serve, world: World, task_q
         assert world.calls == ["b"]
         await first.result()
     assert world.calls == ["b", "a"]
+
+
+RELEASED = threading.Event()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Builders have half a second; their threads end with the test."""
+    monkeypatch.setattr("flows._in_time.LIMIT", timedelta(seconds=0.5))
+    RELEASED.clear()
+    yield
+    RELEASED.set()
+
+
+@saga(id="endless", version="1.0.0")
+def endless(dag: Dag, params: EmptyInput) -> None:
+    """Never come back."""
+    dag.append("a", work, {})
+    RELEASED.wait()
+
+
+async def test_a_builder_that_never_returns(serve: Serve, world: World, task_queue: str, short: None) -> None:
+    """Each such run ends, naming saga and limit; more of them than a pool has threads hold up no other saga."""
+    async with serve(work, endless, quick) as client:
+        stuck = [
+            await client.start_workflow("endless", id=new_id(), task_queue=task_queue) for _ in range(40)
+        ]
+        await (await client.start_workflow("quick", id=new_id(), task_queue=task_queue)).result()
+        failures = [causes(await failure_of(handle)) for handle in stuck]
+    says = "the builder: isn't back after 0.5 seconds; let it build a plan and wait for nothing"
+    assert failures == [[("InvalidPlan", f"endless@1.0.0 can't be run, 1 mistake:\n{says}")]] * 40
+    assert world.calls == ["b"]
+
+
+class Zone(BaseModel):
+    """Params whose validator raises what it should not, or never comes back."""
+
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def known(cls, name: str) -> str:
+        """Do as the name says."""
+        if name == "exit":
+            raise SystemExit(3)
+        if name == "hang":
+            RELEASED.wait()
+        raise KeyError(name)
+
+
+@saga(id="zoned", version="1.0.0")
+def zoned(dag: Dag, params: Zone) -> None:
+    """One step."""
+    dag.append("a", work, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("exit", "InvalidPlan", "zoned@1.0.0 can't be run, 1 mistake:\nthe plan: raised SystemExit: 3"),
+        ("hang", "InvalidPlan", "zoned@1.0.0 can't be run, 1 mistake:\nthe builder: isn't back after"),
+        ("eu", "InvalidInput", "zoned@1.0.0: input doesn't fit Zone: KeyError"),
+    ],
+    ids=["exits", "hangs", "raises"],
+)
+async def test_whatever_a_model_of_params_does_ends_the_run(
+    serve: Serve, world: World, task_queue: str, short: None, name: str, kind: str, says: str
+) -> None:
+    """A validator that raises anything, or never comes back, gives a definite end; the worker goes on."""
+    async with serve(work, zoned, quick) as client:
+        handle = await client.start_workflow("zoned", {"name": name}, id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle))
+        await (await client.start_workflow("quick", id=new_id(), task_queue=task_queue)).result()
+    assert found[0][0] == kind and found[0][1].startswith(says)
+    assert world.calls == ["b"]
+
+
+RETURNED: dict[str, Any] = {"number": 5, "operation": work, "strange": Step("nowhere"), "generator": iter(())}
+
+
+@saga(id="returns", version="1.0.0")
+def returns(dag: Dag, params: str) -> Step[Any]:
+    """Return what its type doesn't allow."""
+    dag.append("a", work, {})
+    return RETURNED[params]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("number", "the builder returned int 5; let it return a step, or nothing"),
+        (
+            "operation",
+            "the builder returned Operation <operation work@1.0.0>; let it return a step, or nothing",
+        ),
+        ("strange", "nowhere is none of its steps; let the builder return one"),
+        ("generator", "the builder returned tuple_iterator <tuple_iterator object"),
+    ],
+    ids=list(RETURNED),
+)
+async def test_a_builder_that_returns_something_else(
+    serve: Serve, world: World, task_queue: str, what: str, says: str
+) -> None:
+    """What its type doesn't allow is a mistake of the plan: the run ends at its first task."""
+    async with serve(work, returns) as client:
+        handle = await client.start_workflow("returns", what, id=new_id(), task_queue=task_queue)
+        ((kind, message),) = causes(await failure_of(handle))
+    assert kind == "InvalidPlan"
+    assert message.startswith(f"returns@1.0.0 can't be run, 1 mistake:\nresult: {says}")
+    assert world.calls == []

@@ -134,7 +134,7 @@ async def test_a_saga_starts_by_id_range_and_exact_type(
 
 
 async def test_failure_unwinds_what_was_done(serve: Serve, world: World, task_queue: str, cache: int) -> None:
-    """Issue point 1: a, b, c! → [b, a]; c's own undo isn't called, since it failed."""
+    """Issue point 1, G7: a, b, c! → [b, a]; c's own undo isn't called; the first line names step, operation, attempts, cause."""
     world.switch("fail-c")
     async with serve(work, check, *SAGAS, cache=cache) as client:
         found = causes(await failed(client, line, task_queue, Given(number=1)))

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Any, NoReturn, assert_type
 
 from pydantic import BaseModel
 from temporalio.client import Client, WorkflowHandle
 
 from activities import Context, EmptyInput, Failure, Operation, Outcome, Retry, operation
 from counterstep.reports import Report
-from flows import Dag, Decision, Pending, Plan, Saga, Sequence, Step, no_undo, saga, start
+from flows import (
+    Dag,
+    Decision,
+    LongRunning,
+    Pending,
+    Plan,
+    Saga,
+    Sequence,
+    Step,
+    no_undo,
+    operation_name,
+    saga,
+    start,
+)
 
 
 class Cloud:
@@ -93,7 +106,37 @@ class Outer(Sequence[EmptyInput, int], id="outer", version="1.0.0"):
         return counted.output
 
 
+class Progress(BaseModel):
+    percent: int = 0
+
+
+class Import(LongRunning[Spec, list[Network], list[str], Progress], id="import", version="1.0.0"):
+    async def run(self, request: Spec) -> list[Network]:
+        assert_type(self.state, list[str])
+        assert_type(self.metadata, Progress)
+        assert_type(self.resume_point, str)
+        self.state = [*self.state, request.cidr]
+        self.metadata = Progress(percent=40)
+        made = await self.execute(create_network, request)
+        assert_type(made, Report[Spec, Network])
+        await self.wait()
+        await self.wait(timedelta(hours=1), name="soak")
+        await self.wait(
+            sleep=timedelta(1), operations=[operation_name("other")], poll=timedelta(1), timeout=timedelta(2)
+        )
+        await self.wait(operations=("x",), service=Cloud, raise_errors=True)
+        if request.cidr:
+            return [made.output]
+        return await self.wait(timedelta(days=365), resume_point="next-year")
+
+
+async def never(operation: Import) -> None:
+    assert_type(await operation.wait(resume_point="x"), NoReturn)
+
+
 async def starting(client: Client) -> None:
+    year = await start(client, Import, Spec(cidr="c"), id="import")
+    assert_type(year, WorkflowHandle[Any, list[Network]])
     handle = await start(client, Inner, "10.0.0.0/8", id="a")
     assert_type(handle, WorkflowHandle[Any, list[Network]])
     assert_type(await handle.result(), list[Network])

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from temporalio.client import Client
 
 from activities import Context, Failure, Operation, Retry, operation
-from flows import Dag, Sequence, Step, saga, start
+from flows import Dag, LongRunning, Sequence, Step, saga, start
 
 
 class Spec(BaseModel):
@@ -91,3 +91,19 @@ def build(dag: Dag, params: Spec) -> Step[int]:
 
 
 build.plan(3)  # type: ignore[arg-type]
+
+
+class Import(LongRunning[Spec, int, list[str], None], id="import", version="1.0.0"):
+    async def run(self, request: Spec) -> int:
+        self.state = {"a": 1}  # type: ignore[assignment]
+        self.state.append(1)  # type: ignore[arg-type]
+        self.metadata = 1  # type: ignore[assignment]
+        self.resume_point = "x"  # type: ignore[misc]
+        await self.wait(5)  # type: ignore[call-overload]
+        await self.wait(operations=[1])  # type: ignore[list-item]
+        return 1
+
+
+class Returns(LongRunning[Spec, int, None, None], id="returns", version="1.0.0"):
+    async def run(self, request: Spec) -> str:  # type: ignore[override]
+        return ""

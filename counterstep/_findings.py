@@ -1,0 +1,263 @@
+"""What needs a human: asked of the server and read from histories, without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from shlex import quote
+from typing import Any
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowExecution
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import Status
+from counterstep.reports import Kind, Pending, Report, fetch_report, pending_of
+
+AnyReport = Report[Any, Any]
+MEMO = "counterstep"
+_PROBLEMS = "TemporalReportedProblems"
+_CUT_OFF = ("Terminated", "TimedOut")
+_OURS = ("counterstep-claim", "counterstep-undo", "undo")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that needs a human.
+
+    Attributes:
+        kind: ``problem``, ``retrying``, ``held``, ``parked``, ``stuck``, ``left`` or ``unpolled``.
+        workflow_id: of the run; of a task queue that nobody polls, one of the runs that wait for it.
+        run_id: of the run.
+        what: in one line.
+        commands: that help; the first one first.
+        step: if it is about one.
+        task_queue: if it is about one.
+    """
+
+    kind: str
+    workflow_id: str
+    run_id: str
+    what: str
+    commands: tuple[str, ...]
+    step: str | None = None
+    task_queue: str | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far to look.
+
+    Attributes:
+        since: closed runs that closed within this time.
+        attempts: from so many on, a step retries again and again.
+        limit: runs of each kind that are looked at, the newest.
+    """
+
+    since: timedelta
+    attempts: int = 5
+    limit: int = 200
+
+
+async def find(client: Client, bounds: Bounds) -> AsyncIterator[Finding]:
+    """Find what needs a human, in this order: open runs, then closed ones, then task queues.
+
+    Raises:
+        temporalio.service.RPCError: UNIMPLEMENTED on a server without visibility.
+    """
+    looking = _Looking(client, bounds)
+    for part in (looking.open(), looking.stuck(), looking.cut_off(), looking.unpolled()):
+        async for finding in part:
+            yield finding
+
+
+class _Looking:
+    """Looks; notes the task queues that open runs need."""
+
+    def __init__(self, client: Client, bounds: Bounds) -> None:
+        self._client, self._bounds = client, bounds
+        self._queues: dict[tuple[str, bool], WorkflowExecution] = {}
+
+    async def open(self) -> AsyncIterator[Finding]:
+        async for run in self._list('ExecutionStatus = "Running"'):
+            self._queues.setdefault((run.task_queue, True), run)
+            for finding in (*_problems(run), *await self._waiting(run), *await self._retrying(run)):
+                yield finding
+
+    async def stuck(self) -> AsyncIterator[Finding]:
+        async for run in self._closed("Failed"):
+            if (await _memo(run)).get("state") == "stuck":
+                for finding in await self._left(run, "stuck"):
+                    yield finding
+
+    async def cut_off(self) -> AsyncIterator[Finding]:
+        for status in _CUT_OFF:
+            async for run in self._closed(status):
+                for finding in await self._left(run, "left"):
+                    yield finding
+
+    async def unpolled(self) -> AsyncIterator[Finding]:
+        for (queue, workflows), run in self._queues.items():
+            if not await _polled(self._client, queue, workflows):
+                yield _unpolled(queue, workflows, run)
+
+    def _list(self, query: str) -> AsyncIterator[WorkflowExecution]:
+        return self._client.list_workflows(query, limit=self._bounds.limit)
+
+    async def _closed(self, status: str) -> AsyncIterator[WorkflowExecution]:
+        since = (datetime.now(UTC) - self._bounds.since).isoformat()
+        async for run in self._list(f'ExecutionStatus = "{status}" AND CloseTime > "{since}"'):
+            if run.workflow_type not in _OURS:
+                yield run
+
+    async def _waiting(self, run: WorkflowExecution) -> list[Finding]:
+        """Give the held steps and parked undos of a run whose memo says that it has some."""
+        if (await _memo(run)).get("state") not in ("held", "parked"):
+            return []
+        report = await self._report(run)
+        steps = [] if report is None else [one for step in report.walk() for one in (step, step.undo) if one]
+        return [_held(run, step) for step in steps if step.delays and step.delays[-1].until is None]
+
+    async def _retrying(self, run: WorkflowExecution) -> list[Finding]:
+        try:
+            described = await self._client.get_workflow_handle(run.id, run_id=run.run_id).describe()
+        except RPCError as error:
+            _only_gone(error)
+            return []
+        pending = pending_of(described)
+        for one in pending:
+            self._queues.setdefault((one.task_queue or run.task_queue, False), run)
+        return [_again(run, one) for one in pending if one.attempt >= self._bounds.attempts]
+
+    async def _left(self, run: WorkflowExecution, kind: str) -> list[Finding]:
+        """Say what a closed run left that can be undone, and that nobody has undone or taken over since."""
+        report = await self._report(run)
+        info = report.run if report else None
+        if report is None or info is None or info.run_id != run.run_id:
+            return []
+        if info.taken_over_by or info.undoing in ("running", "completed"):
+            return []
+        undoable = {step.name: step.undoable for step in report.plan}
+        left = [s.step for s in report.walk() if _in_place(s) and undoable.get(s.step, True)]
+        return [_in_place_of(run, kind, info.state, left)] if left else []
+
+    async def _report(self, run: WorkflowExecution) -> AnyReport | None:
+        try:
+            return await fetch_report(self._client, run.id, run.run_id)
+        except RPCError as error:
+            _only_gone(error)
+            return None
+
+
+def _only_gone(error: RPCError) -> None:
+    if error.status != RPCStatusCode.NOT_FOUND:
+        raise error
+
+
+async def _memo(run: WorkflowExecution) -> dict[str, Any]:
+    """Give our memo, if there is one and it can be read."""
+    try:
+        value = (await run.memo()).get(MEMO)
+    except Exception:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _of(run: WorkflowExecution) -> str:
+    return f"--workflow-id {quote(run.id)}"
+
+
+def _problems(run: WorkflowExecution) -> list[Finding]:
+    told = [pair.value for pair in run.typed_search_attributes if pair.key.name == _PROBLEMS]
+    return [
+        Finding(
+            "problem",
+            run.id,
+            run.run_id,
+            f"{run.workflow_type} can't go on, and is tried again until fixed code arrives: {_listed(value)}",
+            (f"temporal workflow show {_of(run)}", f"temporal workflow describe {_of(run)}"),
+        )
+        for value in told
+    ]
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _held(run: WorkflowExecution, step: AnyReport) -> Finding:
+    state = step.delays[-1].why
+    why = _line(str(step.error.root)) if step.error else ""
+    given = quote(f'{{"step": "{step.step}", "by": "…"}}')
+    update = f"temporal workflow update execute {_of(run)} --input {given} --name"
+    return Finding(
+        state,
+        run.id,
+        run.run_id,
+        f"{'undo of ' if state == 'parked' else ''}{step.step} ({step.definition}) is {state}: {why}",
+        tuple(f"{update} {name}" for name in ("retry", "skip", "unwind")),
+        step=step.step,
+    )
+
+
+def _again(run: WorkflowExecution, pending: Pending) -> Finding:
+    why = f": {_line(str(pending.failure.root))}" if pending.failure else ""
+    here = f"--activity-id {quote(pending.activity_id)} {_of(run)}"
+    return Finding(
+        "retrying",
+        run.id,
+        run.run_id,
+        f"{pending.activity_id} ({pending.type}) is at attempt {pending.attempt}{why}",
+        (f"temporal activity pause {here}", f"temporal workflow update execute {_of(run)} --name stop"),
+        step=pending.activity_id,
+    )
+
+
+def _in_place_of(run: WorkflowExecution, kind: str, state: str, left: list[str]) -> Finding:
+    names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    how = "is stuck; not undone" if kind == "stuck" else f"was {state.replace('_', ' ')}; still in place"
+    return Finding(
+        kind,
+        run.id,
+        run.run_id,
+        f"{run.workflow_type} {how}: {names}",
+        (f"counterstep undo {quote(run.id)}", f"counterstep report {quote(run.id)}"),
+    )
+
+
+def _in_place(step: AnyReport) -> bool:
+    """Whether a step took effect, or may have, and isn't undone."""
+    if step.kind is not Kind.OPERATION or step.outcome not in (Status.DONE, Status.UNKNOWN):
+        return False
+    return step.undo is None or step.undo.outcome not in (Status.DONE, Status.SKIPPED)
+
+
+async def _polled(client: Client, queue: str, workflows: bool) -> bool:
+    """Whether a worker has polled a task queue in the last minutes."""
+    kind = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW if workflows else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+    )
+    described = await client.workflow_service.describe_task_queue(request)
+    recent = datetime.now(UTC) - timedelta(minutes=2)
+    return any(poller.last_access_time.ToDatetime(tzinfo=UTC) > recent for poller in described.pollers)
+
+
+def _unpolled(queue: str, workflows: bool, run: WorkflowExecution) -> Finding:
+    what = "workflows" if workflows else "activities"
+    return Finding(
+        "unpolled",
+        run.id,
+        run.run_id,
+        f"nobody polls task queue {queue} for {what}, and {run.id} waits for it",
+        (f"counterstep worker --task-queue {quote(queue)} --module …",),
+        task_queue=queue,
+    )
+
+
+def _line(text: str) -> str:
+    first = text.splitlines()[0] if text else ""
+    return first if len(first) <= 200 else f"{first[:199]}…"

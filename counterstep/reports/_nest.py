@@ -1,0 +1,140 @@
+"""Putting steps under the inline flows and subsagas that their names tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from activities import Definition, Status
+from counterstep.reports._report import Kind, Planned, Report
+from counterstep.reports._run_history import RunHistory
+
+AnyReport = Report[Any, Any]
+_BADLY = (Status.FAILED, Status.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A report on its way to its place.
+
+    Attributes:
+        order: of its first event.
+        flows: definitions of the inline flows around it, outermost first.
+        report: of a step, a wait, an approval or a child run.
+    """
+
+    order: int
+    flows: tuple[str, ...]
+    report: AnyReport
+
+
+def nested(
+    run: RunHistory,
+    leaves: Sequence[Leaf],
+    plan: tuple[Planned, ...],
+    id_of: Callable[[str], str],
+    version: str,
+) -> tuple[AnyReport, ...]:
+    """Nest reports by their names, in the order given.
+
+    Args:
+        run: that they are of.
+        leaves: what there is.
+        plan: of a saga; says what a subsaga consists of.
+        id_of: gives the id of an inline flow.
+        version: of the saga, which its subsagas share.
+    """
+    nesting = _Nesting(run, plan, id_of, version, max((leaf.order for leaf in leaves), default=0))
+    return nesting.nest(leaves, "")
+
+
+class _Nesting:
+    def __init__(
+        self,
+        run: RunHistory,
+        plan: tuple[Planned, ...],
+        id_of: Callable[[str], str],
+        version: str,
+        newest: int,
+    ) -> None:
+        self._run, self._id, self._version, self._newest = run, id_of, version, newest
+        self._plan = {step.name: step for step in plan}
+        raw = (run.plan or {}).get("steps", ())
+        self._results = {s["name"]: s.get("result") for s in raw if s.get("kind") == "subsaga"}
+
+    def nest(self, leaves: Sequence[Leaf], path: str) -> tuple[AnyReport, ...]:
+        groups: dict[str, list[Leaf]] = {}
+        alone: set[str] = set()
+        for leaf in leaves:
+            name, slash, _ = leaf.report.step[len(path) :].partition("/")
+            if not slash or leaf.report.kind is Kind.CHILD:
+                name = leaf.report.step
+                alone.add(name)
+            else:
+                name = path + name
+            groups.setdefault(name, []).append(leaf)
+        return tuple(
+            group[0].report if name in alone and len(group) == 1 else self._flow(name, group, path)
+            for name, group in groups.items()
+        )
+
+    def _flow(self, name: str, leaves: list[Leaf], path: str) -> AnyReport:
+        """Make the report of an inline flow, which leaves no event of its own: its input is unknown."""
+        children = self.nest(leaves, f"{name}/")
+        outcome = self._outcome(name, leaves, children)
+        failed = next((child for child in children if child.outcome in _BADLY), None)
+        ends = [child.finished for child in children if child.finished]
+        finished = max(ends, default=None) if outcome else None
+        times = [child.scheduled for child in children if child.scheduled]
+        began = min(times, default=None)
+        kind, definition = self._definition(name, leaves, path.count("/"))
+        return Report(
+            id=self._id(name),
+            definition=definition,
+            step=name,
+            input=None,
+            outcome=outcome,
+            timestamp=finished,
+            error=failed.error if failed else None,
+            children=children,
+            scheduled=began,
+            started=began,
+            finished=finished,
+            is_flow=True,
+            kind=kind,
+            result=self._result(name, leaves) if outcome is Status.DONE else (),
+        )
+
+    def _definition(self, name: str, leaves: list[Leaf], depth: int) -> tuple[Kind, Definition]:
+        flows = next((leaf.flows for leaf in leaves if len(leaf.flows) > depth), None)
+        if flows is not None:
+            return Kind.FLOW, Definition.parse(flows[depth])
+        id = name.rpartition("/")[2].partition(".")[0]
+        return Kind.SUBSAGA, Definition(id, self._version)
+
+    def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
+        """Say how an inline flow ended; of one that is open it is known only once something came after it."""
+        if any(child.outcome in _BADLY for child in children):
+            return Status.FAILED
+        if any(child.outcome is None for child in children):
+            return None
+        if name in self._results:
+            there = {leaf.report.step for leaf in leaves}
+            missing = [
+                step.name
+                for step in self._plan.values()
+                if step.name.startswith(f"{name}/") and step.kind not in ("constant", "subsaga")
+                and step.name not in there
+            ]  # fmt: skip
+            ended = not self._run.is_open
+            return Status.DONE if not missing else Status.FAILED if ended else None
+        over = not self._run.is_open or self._newest > max(leaf.order for leaf in leaves)
+        return Status.DONE if over else None
+
+    def _result(self, name: str, leaves: list[Leaf]) -> tuple[Any, ...]:
+        """Give a subsaga's output, which is that of one of its steps."""
+        wanted = self._results.get(name)
+        while wanted in self._results:
+            wanted = self._results[wanted]
+        return next((leaf.report.result for leaf in leaves if leaf.report.step == wanted), ())

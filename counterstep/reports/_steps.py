@@ -1,0 +1,190 @@
+"""Folding the events of activities, remote and local, into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.exceptions import CancelledError
+
+from activities import Failure
+from activities._json import Json
+from activities._settled import Settled, ended_badly, ended_well
+from activities._wire import HEADER, StepHeader, Verdict, json_payload
+from counterstep.reports._payloads import exception_of, json_of, readable, time_of
+from counterstep.reports._report import Execution
+from counterstep.reports._run_history import UNDO, StepHistory
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step while it is read; the fields are those of :class:`StepHistory`."""
+
+    step: str
+    type: str
+    header: StepHeader
+    args: tuple[Json, ...]
+    scheduled: datetime
+    order: int
+    asked: datetime
+    ended: Settled | None = None
+    open: bool = True
+    started: datetime | None = None
+    finished: datetime | None = None
+    attempts: int = 0
+    worker: str | None = None
+    last: int = 0
+    carried: Verdict = Verdict()
+    last_failure: Failure | None = None
+    summary: str = ""
+    earlier: list[Execution] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.ended.verdict if self.ended and not self.open else self.carried
+
+    def history(self) -> StepHistory:
+        names = (name for name in self.__slots__ if name not in ("earlier", "asked"))
+        return StepHistory(
+            **{name: getattr(self, name) for name in names},
+            earlier=tuple(self.earlier),
+        )
+
+    def again(self) -> None:
+        """Put the execution that has ended, or was given up, to the earlier ones."""
+        ended = None if self.open else self.ended
+        now = self.history()
+        failure = ended.failure if ended else None
+        self.earlier.append(
+            Execution(
+                scheduled=self.asked,
+                started=self.started,
+                finished=None if self.open else self.finished,
+                attempts=now.execution.attempts,
+                outcome=now.settled.status,
+                error=failure,
+                worker=self.worker,
+            )
+        )
+        self.last_failure = failure or self.last_failure
+
+
+class Steps:
+    """The steps of a run.
+
+    Attributes:
+        worker: identity of who completed the newest workflow task: local steps ran there.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.worker: str | None = None
+        self._steps: dict[str, _Step] = {}
+        self._by_event: dict[int, _Step] = {}
+
+    def all(self) -> tuple[StepHistory, ...]:
+        """Give them, in the order of their first events."""
+        return tuple(step.history() for step in sorted(self._steps.values(), key=lambda s: s.order))
+
+    def scheduled(self, event: HistoryEvent, attributes: Any) -> None:
+        """Take that an activity was scheduled; those without our header are nobody's step."""
+        payload = attributes.header.fields.get(HEADER)
+        if payload is None:
+            return
+        header = StepHeader.read(payload)
+        args = tuple(json_of(p) for p in attributes.input.payloads)
+        step = self._begin(
+            event, attributes.activity_id, attributes.activity_type.name, header, args, time_of(event)
+        )
+        self._by_event[event.event_id] = step
+
+    def started(self, event: HistoryEvent, attributes: Any) -> None:
+        """Take that an activity's last attempt began; the failure of the one before it stands here."""
+        step = self._by_event.get(attributes.scheduled_event_id)
+        if step is None:
+            return
+        step.started, step.worker = time_of(event), attributes.identity
+        step.attempts += attributes.attempt
+        if attributes.HasField("last_failure"):
+            step.last_failure = ended_badly(exception_of(attributes.last_failure), Verdict()).failure
+
+    def completed(self, event: HistoryEvent, attributes: Any) -> None:
+        """Take that an activity returned."""
+        payload = attributes.result.payloads[0]
+        self._end(event, attributes, lambda before: _well(payload, before, local=False))
+
+    def failed(self, event: HistoryEvent, attributes: Any) -> None:
+        """Take that an activity raised or timed out."""
+        error = exception_of(attributes.failure)
+        self._end(event, attributes, lambda before: ended_badly(error, before))
+
+    def cancelled(self, event: HistoryEvent, attributes: Any) -> None:
+        """Take that an activity was cancelled before a worker got it."""
+        error = CancelledError("cancelled before it began")
+        self._end(event, attributes, lambda before: ended_badly(error, before))
+
+    def local(self, event: HistoryEvent, about: dict[str, Any], attributes: Any) -> None:
+        """Take that a local activity ended; its envelope has what the marker lacks."""
+        key, kind = about["activity_id"], about["activity_type"]
+        known = self._steps.get(key)
+        before = known.verdict if known else Verdict()
+        if attributes.HasField("failure"):
+            settled = ended_badly(exception_of(attributes.failure), before)
+        else:
+            settled = _well(attributes.details["result"].payloads[0], before, local=True)
+        told = settled.envelope or {}
+        header = StepHeader.model_validate({"run": "", **told.get("header", {})})
+        began = _iso(told.get("started"), event)
+        step = self._begin(event, key, kind, header, (told.get("input"),), began)
+        step.ended, step.open = settled, False
+        step.started, step.finished = began, _iso(told.get("finished"), event)
+        step.attempts, step.worker = step.attempts + 1, self.worker
+
+    def _begin(
+        self,
+        event: HistoryEvent,
+        key: str,
+        kind: str,
+        header: StepHeader,
+        args: tuple[Json, ...],
+        asked: datetime,
+    ) -> _Step:
+        undo, step = kind.endswith(UNDO), self._steps.get(key)
+        told = args[2 if undo else 1 :]
+        before = Verdict.from_json(told[0]) if told else step.verdict if step else Verdict()
+        if step is None:
+            name = header.step or (key.removesuffix(".undo") if undo else key)
+            step = self._steps[key] = _Step(name, kind, header, args, asked, event.event_id, asked)
+            step.summary = _summary(event)
+        else:
+            step.again()
+        step.args, step.open, step.last, step.carried = args, True, event.event_id, before
+        step.asked = asked
+        return step
+
+    def _end(self, event: HistoryEvent, attributes: Any, ended: Callable[[Verdict], Settled]) -> None:
+        step = self._by_event.get(attributes.scheduled_event_id)
+        if step is not None:
+            step.ended = ended(step.verdict)
+            step.open, step.finished = False, time_of(event)
+
+
+def _well(payload: Payload, before: Verdict, *, local: bool) -> Settled:
+    """Classify a result; one that can't be read is done all the same."""
+    if not readable(payload):
+        shown = json_of(payload)
+        payload = json_payload({"output": shown} if local else shown)
+    return ended_well(payload, before, local=local)
+
+
+def _summary(event: HistoryEvent) -> str:
+    text = json_of(event.user_metadata.summary)
+    return text if isinstance(text, str) else ""
+
+
+def _iso(text: str | None, event: HistoryEvent) -> datetime:
+    return datetime.fromisoformat(text) if text else time_of(event)

@@ -1,0 +1,87 @@
+"""A report for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from activities import Status
+from counterstep.reports._report import Decision, Delay, Kind, Report
+from counterstep.reports._words import state_of_step, state_of_undo
+
+AnyReport = Report[Any, Any]
+_COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.UNKNOWN: "magenta", Status.SKIPPED: "yellow"}
+
+
+def render_tree(report: AnyReport) -> Tree:
+    """Draw a report: one line a step with its outcome and error; below it its undo and what operators decided."""
+    tree = Tree(_line(report))
+    for decision in report.decisions:
+        tree.add(_decided(decision))
+    _branches(tree, report)
+    return tree
+
+
+def _branches(tree: Tree, report: AnyReport) -> None:
+    for child in report.children:
+        branch = tree.add(_line(child))
+        for delay in child.delays:
+            branch.add(_delayed(delay))
+        for decision in child.decisions:
+            branch.add(_decided(decision))
+        _branches(branch, child)
+        if child.undo is not None:
+            undo = branch.add(_line(child.undo, "undo"))
+            for decision in child.undo.decisions:
+                undo.add(_decided(decision))
+
+
+def _line(report: AnyReport, name: str | None = None) -> Text:
+    line = Text(name or report.step or str(report.definition), style="bold")
+    line.append(f"  {_state(report, name)}", style=_colour(report))
+    if report.step and not name and report.kind not in (Kind.WAIT, Kind.APPROVAL):
+        line.append(f"  {report.definition}", style="dim")
+    if report.in_run is not None:
+        line.append(f"  by {report.in_run[0]}", style="dim")
+    if report.answered_from is not None:
+        line.append("  answered by run {1} of {0}".format(*report.answered_from), style="dim")
+    if report.attempts and report.attempts > 1:
+        line.append(f"  {report.attempts} attempts", style="yellow")
+    if report.error is not None:
+        line.append(f"  {str(report.error.root).splitlines()[0]}", style="red")
+    return line
+
+
+def _colour(report: AnyReport) -> str:
+    return _COLOURS[report.outcome] if report.outcome else "cyan"
+
+
+def _state(report: AnyReport, name: str | None) -> str:
+    """Give the state that a line shows; a step's own, since its undo has a line of its own."""
+    if name == "undo":
+        skipped = report.outcome is Status.SKIPPED
+        return "undone, nothing to do" if skipped and not report.decisions else state_of_undo(report)
+    if report.run is not None and report.outcome is None:
+        return report.run.state
+    if report.kind in (Kind.WAIT, Kind.APPROVAL) or report.outcome is None:
+        return state_of_step(report)
+    return report.outcome.value
+
+
+def _delayed(delay: Delay) -> Text:
+    end = "" if delay.until is None else f" for {_seconds((delay.until - delay.since).total_seconds())}"
+    return Text(f"{delay.why}{end}{', until its time was over' if delay.expired else ''}", style="yellow")
+
+
+def _decided(decision: Decision) -> Text:
+    return Text(f"{decision.action}{decision}", style="cyan")
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, _ = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

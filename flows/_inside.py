@@ -1,0 +1,95 @@
+"""What the child flows of closed runs did and left: handed over beside their results, or read from their histories."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import Failure, InvalidInput, Status
+from activities._wire import StepHeader
+from counterstep.reports import ChildHistory, RunHistory
+from flows import _lookup as lookup
+from flows._calls import call_digest
+from flows._handed import Handed
+from flows._left import Inside, Left, undone_in
+from flows._resume import CLAIM, UNDOING, RunRef, Taken
+from flows._undo import NotUndone
+
+_ROLLED_BACK = "RolledBack"
+Read = Callable[[RunHistory], Awaitable[Left]]
+
+
+async def inside(client: Client, runs: Iterable[RunHistory], who: str, read: Read) -> dict[str, list[Inside]]:
+    """Give what the child flows of runs left, by run id.
+
+    Args:
+        client: asks the server.
+        runs: of one flow.
+        who: wants to know; begins the message.
+        read: says what a closed run left.
+
+    Raises:
+        InvalidInput: when a child flow is open.
+    """
+    found: dict[str, list[Inside]] = {}
+    for run in runs:
+        for child in run.child_runs:
+            flow = child.flow_of(run.workflow_id)
+            if flow is not None and child.run_id is not None and child.type not in (CLAIM, UNDOING):
+                left, undone = await _left(client, child, f"{who}: child {child.workflow_id}", read)
+                found.setdefault(run.run_id, []).append(_inside(run, child, flow, left, undone))
+    return found
+
+
+async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> tuple[Handed, tuple[str, ...]]:
+    """Give what a child left, and which of its steps were undone by others than its parent."""
+    if child.status == "completed":
+        handed = Handed.model_validate(child.beside or {})
+        undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
+        return handed, tuple(step for run in undoing for step in undone_in(run))
+    if child.failure is not None and Failure.of(child.failure).root.type == _ROLLED_BACK:
+        return Handed(), ()
+    try:
+        run = await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        gone = NotUndone("?", child.type, f"the history of {child.workflow_id} is gone")
+        return Handed(not_undone=(gone,)), ()
+    if run.status == "running":
+        raise InvalidInput(f"{who} is still open; let it end, or end it, first")
+    left = await read(run)
+    steps = tuple(taken for taken in left.steps if not taken.flow)
+    return Handed(steps=steps), left.undone
+
+
+def _inside(run: RunHistory, child: ChildHistory, flow: str, left: Handed, undone: tuple[str, ...]) -> Inside:
+    named = left.under(f"{flow}/")
+    return Inside(
+        call=_call(run, child, flow, bool(left.steps)),
+        steps=named.steps,
+        edges=named.edges(),
+        order=child.order,
+        undone=tuple(f"{flow}/{step}" for step in undone),
+        missing=named.not_undone,
+    )
+
+
+def _call(run: RunHistory, child: ChildHistory, flow: str, left: bool) -> Taken:
+    """Give the child as a call: it answers an equal one, or goes on where it left something."""
+    ended = child.status == "completed"
+    return Taken(
+        step=child.step,
+        digest=call_digest("flow", child.type, child.input, child.key),
+        definition=child.type,
+        input=child.input,
+        key=child.key,
+        status=Status.DONE if ended else Status.FAILED,
+        output=child.result,
+        header=StepHeader(run=run.run_id, workflow=run.workflow_id, origin=run.origin, key=child.key),
+        timestamp=child.finished.isoformat() if child.finished else None,
+        flow=flow,
+        run=RunRef(workflow_id=child.workflow_id, run_id=child.run_id) if left and not ended else None,
+    )

@@ -1,0 +1,256 @@
+"""`counterstep report`, `watch` and `doctor`: what they write, and how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import Result
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from typer.testing import CliRunner
+
+with workflow.unsafe.imports_passed_through():
+    from activities import Context, EmptyInput, Retry, operation
+    from counterstep.cli import app
+    from flows import Sequence, start
+    from tests.conftest import Serve
+    from tests.reports.flows import DEFINITIONS, careful, plain
+    from tests.support import World, binary, new_id
+    from tests.undoing import undo
+
+Command = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def counterstep(dev_address: str) -> Command:
+    """Run a command in this process, against the dev server."""
+
+    async def run(*args: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, [*args, "--address", dev_address])
+
+    return run
+
+
+async def ran(client: Client, queue: str, flow: Any = plain) -> str:
+    """Run a flow to its end, whatever that is; give its id."""
+    handle = await start(client, flow, EmptyInput(), id=new_id(), task_queue=queue)
+    with contextlib.suppress(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 60)
+    return handle.id
+
+
+async def test_report_in_every_format(
+    serve: Serve, world: World, task_queue: str, counterstep: Command, tmp_path: Path
+) -> None:
+    """Each format is the view of that name; a file's name chooses one; no worker is there."""
+    world.switch("fail-d")
+    async with serve(*DEFINITIONS) as client:
+        id = await ran(client, task_queue)
+    texts = {name: (await counterstep("report", id, "--format", name)).stdout for name in FORMATS}
+    tree = json.loads(texts["json"])
+    assert (tree["run"]["workflowId"], tree["run"]["state"], len(tree["children"])) == (id, "rolled_back", 4)
+    assert json.loads((await counterstep("report", id, "--json")).stdout) == tree
+    assert texts["tree"].splitlines()[:3] == [
+        "plain@1.0.0  failed  RuntimeError: d down",
+        "├── a  done  work@1.0.0",
+        "│   └── undo  undone",
+    ]
+    assert [len(json.loads(texts[name])["executionReports"]) for name in ("seed", "seed-duplicates")] == [
+        5,
+        5,
+    ]
+    assert (
+        json.loads(texts["workflow"])["workflowID"]
+        == id
+        == yaml.safe_load(texts["workflow-yaml"])["workflow_id"]
+    )
+    assert texts["log"].splitlines()[:3] == ["SAGA LOG:", f"saga id: {id}", "direction: unwinding"]
+    assert texts["status"].splitlines()[:2] == [f"+ saga execution: {id}", "+-- undone: a"]
+    assert texts["mermaid"].splitlines()[:2] == ["flowchart TD", '  n0["a<br/>undone"]:::undone']
+    for suffix, name in (
+        (".json", "json"),
+        (".yaml", "workflow-yaml"),
+        (".mmd", "mermaid"),
+        (".txt", "tree"),
+    ):
+        file = tmp_path / f"report{suffix}"
+        assert (await counterstep("report", id, "-o", str(file))).stdout == ""
+        assert file.read_text() == texts[name]
+
+
+FORMATS = ("tree", "json", "seed", "seed-duplicates", "workflow", "workflow-yaml", "log", "status", "mermaid")
+
+
+async def test_commands_fail_in_one_line(counterstep: Command, tmp_path: Path) -> None:
+    """No such run, no Temporal, no folder, no module: exit code 1, one line that says what."""
+    rows = [
+        (("report", "nobody"), "counterstep report: there is no run of 'nobody'"),
+        (("report", "nobody", "-r", "x"), "counterstep report: there is no run x of 'nobody'"),
+        (("watch", "nobody"), "counterstep watch: there is no run of 'nobody'"),
+        (("doctor", "--tls-ca-path", "/nothing"), "counterstep doctor: can't read /nothing: No such file or directory"),
+        (("doctor", "-n", "elsewhere"), "counterstep doctor: Temporal refused: "),
+        (("report", "nobody", "--module", "no_such"), "counterstep report: there is no module 'no_such'"),
+    ]  # fmt: skip
+    for args, line in rows:
+        result = await counterstep(*args)
+        assert (result.exit_code, result.stdout) == (1, ""), args
+        assert result.stderr.startswith(line), result.stderr
+    down = await asyncio.to_thread(CliRunner().invoke, app, ["doctor", "--address", "127.0.0.1:1"])
+    assert (down.exit_code, down.stderr.startswith("counterstep doctor: can't reach Temporal at")) == (
+        1,
+        True,
+    )
+
+
+async def test_the_installed_command(
+    serve: Serve, world: World, task_queue: str, dev_address: str, tmp_path: Path
+) -> None:
+    """As it is installed, connected by the environment and by a profile."""
+    async with serve(*DEFINITIONS) as client:
+        id = await ran(client, task_queue)
+    config = tmp_path / "temporal.toml"
+    config.write_text(f'[profile.here]\naddress = "{dev_address}"\n')
+    for flags, env in (
+        ([], {"TEMPORAL_ADDRESS": dev_address}),
+        (["--config-file", str(config), "--profile", "here"], {}),
+    ):
+        command = [binary("counterstep"), "report", id, "--format", "status", *flags]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"HOME": str(tmp_path), **env},
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[0] == f"+ saga execution: {id}"
+
+
+async def test_watch_until_the_end(serve: Serve, world: World, task_queue: str, counterstep: Command) -> None:
+    """Each change once, in order; attempts that the history doesn't tell of yet; 0 when it completed."""
+    world.switch("hold-b")
+    async with serve(*DEFINITIONS) as client:
+        handle = await start(client, plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        watching = asyncio.create_task(counterstep("watch", handle.id, "--json", "--interval", "0.05"))
+        await world.until("b")
+        await asyncio.sleep(0.5)
+        world.switch("go-b")
+        result = await asyncio.wait_for(watching, 60)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0, result.stderr
+    assert (lines[-1]["step"], lines[-1]["state"]) == ("", "completed")
+    done = [line["step"] for line in lines if line["state"] == "done"]
+    assert (done[0], sorted(done), done[-1]) == ("a", ["a", "b", "c", "d"], "d")
+    assert len({(line["step"], line["state"]) for line in lines}) == len(lines)
+
+
+async def test_watch_a_run_that_failed(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """Its end is the last line, the exit code 1, and the reason one line."""
+    world.switch("fail-d")
+    async with serve(*DEFINITIONS) as client:
+        id = await ran(client, task_queue)
+    result = await counterstep("watch", id)
+    assert (result.exit_code, result.stderr) == (1, f"counterstep watch: {id} rolled back: d down\n")
+    lines = result.stdout.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines] == [
+        *(f"{step}  {state}" for step, state in (("a", "undone"), ("b", "undone"), ("c", "undone"))),
+        "d  failed",
+        "plain@1.0.0  rolled_back",
+    ]
+
+
+@operation(
+    id="hopeless", version="1.0.0", retry=Retry(max_attempts=0, initial=timedelta(milliseconds=5), factor=1)
+)
+async def hopeless(ctx: Context[World], input: EmptyInput) -> None:
+    """Never work."""
+    raise RuntimeError("no disk")
+
+
+class Hopeless(Sequence[EmptyInput, None], id="hopeless-flow", version="1.0.0"):
+    """A step that fails for ever."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(hopeless, input)
+
+
+class Bug(Sequence[EmptyInput, None], id="bug", version="1.0.0"):
+    """A body with a bug."""
+
+    async def run(self, input: EmptyInput) -> None:
+        raise KeyError("nothing here")
+
+
+async def doctored(
+    counterstep: Command, wanted: Callable[[list[dict[str, Any]]], Any]
+) -> list[dict[str, Any]]:
+    """Ask until what is wanted was found: visibility lags a little."""
+    for _ in range(60):
+        found = json.loads((await counterstep("doctor", "--json")).stdout)
+        if wanted(found):
+            return list(found)
+        await asyncio.sleep(0.25)
+    raise AssertionError(found)
+
+
+async def test_doctor(serve: Serve, world: World, task_queue: str, counterstep: Command) -> None:
+    """Each kind is found, with the command that helps; what was undone since, isn't."""
+    for switch in ("fail-b", "hang-x"):
+        world.switch(switch)
+    async with serve(*DEFINITIONS, hopeless, Hopeless, Bug) as client:
+        empty = EmptyInput()
+        retrying, bug, held = [
+            (await start(client, flow, empty, id=new_id(), task_queue=task_queue)).id
+            for flow in (Hopeless, Bug, careful)
+        ]
+        world.switch("fail-undo-a")
+        stuck = await ran(client, task_queue)
+        world.switch("fail-b", on=False)
+        world.switch("hold-b")
+        cut = await start(client, plain, empty, id=new_id(), task_queue=task_queue)
+        mended = await start(client, plain, empty, id=new_id(), task_queue=task_queue)
+        waits = await client.start_workflow("plain@1.0.0", {}, id=new_id(), task_queue="nobody")
+        for handle in (cut, mended):
+            while (await handle.query("status"))["steps"].get("b") != "running":
+                await asyncio.sleep(0.02)
+            await handle.terminate()
+        world.switch("go-b")
+        world.switch("fail-undo-a", on=False)
+        await undo(client, task_queue, mended)
+        ids = {retrying, bug, held, stuck, cut.id, waits.id}
+        found = await doctored(counterstep, lambda found: ids <= {one["workflow_id"] for one in found})
+        for id in (retrying, bug, held):
+            await client.get_workflow_handle(id).terminate()
+        await waits.terminate()
+    mine = {one["workflow_id"]: one for one in found if one["workflow_id"] in {*ids, mended.id}}
+    assert {one["kind"]: one["workflow_id"] for one in mine.values()} == {
+        "retrying": retrying, "problem": bug, "held": held, "stuck": stuck, "left": cut.id, "unpolled": waits.id,
+    }  # fmt: skip
+    assert mine[held]["what"] == "b (work@1.0.0) is held: RuntimeError: b down"
+    assert mine[held]["commands"][0] == (
+        f"temporal workflow update execute --workflow-id {held} "
+        """--input '{"step": "b", "by": "…"}' --name retry"""
+    )
+    assert mine[retrying]["what"].endswith(": RuntimeError: no disk")
+    assert mine[retrying]["commands"][0] == (
+        f"temporal activity pause --activity-id hopeless --workflow-id {retrying}"
+    )
+    assert mine[stuck]["what"] == "plain@1.0.0 is stuck; not undone: a"
+    assert mine[cut.id]["what"] == "plain@1.0.0 was terminated; still in place: a, b, c"
+    assert mine[cut.id]["commands"][0] == f"counterstep undo {cut.id}"
+    assert mine[waits.id]["task_queue"] == "nobody"
+    assert "KeyError" in mine[bug]["what"] or "WorkflowTaskFailed" in mine[bug]["what"]
+    shown = await counterstep("doctor", "--exit-code")
+    assert shown.exit_code == 3 and f"✗ {stuck}  plain@1.0.0 is stuck; not undone: a" in shown.stdout
