@@ -19,6 +19,7 @@ from counterstep.reports import (
     Report,
     fetch_report,
     mermaid,
+    page,
     render_tree,
     saga_log,
     sequence_report_json,
@@ -42,9 +43,12 @@ class Format(StrEnum):
     log = "log"
     status = "status"
     mermaid = "mermaid"
+    html = "html"
 
 
 _BY_SUFFIX = {
+    ".html": Format.html,
+    ".htm": Format.html,
     ".json": Format.json,
     ".yaml": Format.workflow_yaml,
     ".yml": Format.workflow_yaml,
@@ -114,6 +118,7 @@ _WRITERS: dict[Format, Callable[[AnyReport], str]] = {
     Format.log: saga_log,
     Format.status: status_tree,
     Format.mermaid: mermaid,
+    Format.html: page,
 }
 
 

@@ -54,7 +54,7 @@ class Run:
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
         self.leg = 0
-        self.next_memo: dict[str, Any] | None = None
+        self.onward: dict[str, Any] = {}  # options of continue_as_new
         self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False
@@ -85,7 +85,7 @@ class Run:
             workflow=header.workflow or self.info.workflow_id,
             origin=header.origin or header.run,
             leg=header.leg,
-            step=header.path + (header.step or step),
+            step=(header.path + (header.step or step)).removesuffix("/"),
         )
 
     async def go_on(self) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import pydantic_core
 from google.longrunning.operations_pb2 import ListOperationsRequest, WaitOperationRequest
@@ -14,9 +15,11 @@ from google.protobuf import json_format
 from google.rpc import code_pb2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from counterstep.gateway._access import Permission
 from counterstep.gateway._calls import Calls
@@ -76,6 +79,7 @@ class HttpService:
                 Route("/v1/{name:path}", self._delete, methods=["DELETE"]),
                 Route("/v1/{name:path}", self._get, methods=["GET"]),
             ],
+            middleware=[Middleware(_raw_paths)],
             exception_handlers={
                 GatewayError: _refused,
                 HTTPException: _no_route,
@@ -123,7 +127,7 @@ class HttpService:
             query = _query(request, _START)
             trace = request.headers.get("traceparent", "")
             name = await self.starting.start(
-                request.path_params["definition"],
+                unquote(request.path_params["definition"]),
                 await _body(request),
                 query.get("request_id", ""),
                 trace if _TRACE.match(trace) else None,
@@ -166,6 +170,17 @@ class HttpService:
                 "web pages elsewhere, and other names for this host, are refused where no token is asked for"
             )
             raise GatewayError(code_pb2.PERMISSION_DENIED, "FOREIGN_ORIGIN", said)
+
+
+def _raw_paths(app: ASGIApp) -> ASGIApp:
+    """Match routes against paths as they came: in a decoded one ``operations/a%3Acancel`` looks like a cancel."""
+
+    async def matching(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await app(scope, receive, send)
+
+    return matching
 
 
 def _list_request(request: Request, name: str) -> ListOperationsRequest:

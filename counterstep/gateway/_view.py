@@ -15,11 +15,11 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from counterstep.gateway._failures import chain, closed_state, error_of
 from counterstep.gateway._filter import Facts
+from counterstep.gateway._names import full_name
 from counterstep.gateway._packing import pack, pack_json, pack_payload
 from counterstep.gateway._states import OPEN
 from counterstep.gateway._temporal import Run, Temporal
 from flows._metadata import METADATA, PROGRESS, FlowMetadata
-from flows._operation_name import operation_name
 from flows._status import MEMO
 
 UNREADABLE = "the failure can't be read here: the gateway lacks its codec (--module)"
@@ -45,7 +45,7 @@ async def view(temporal: Temporal, run: Run, closing: HistoryEvent | None, paren
     """
     digest = await _memo(temporal, run, MEMO)
     state = closed_state(closing, digest) if closing is not None else _open_state(digest)
-    operation = Operation(name=operation_name(run.workflow_id, parent), done=closing is not None)
+    operation = Operation(name=full_name(run.workflow_id, parent), done=closing is not None)
     operation.metadata.CopyFrom(await _metadata(temporal, run, state, digest))
     if closing is not None:
         await _end(temporal, operation, closing, run.type)

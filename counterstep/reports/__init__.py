@@ -12,6 +12,7 @@ from counterstep.reports._joined import joined
 # Views
 from counterstep.reports._log import saga_log, status_tree
 from counterstep.reports._mermaid import mermaid
+from counterstep.reports._page import page
 
 # What only the server knows
 from counterstep.reports._pending import Pending, pending_of
@@ -95,6 +96,7 @@ __all__ = [
     "colour_of",
     "execution_reports",
     "mermaid",
+    "page",
     "render_tree",
     "report_json",
     "saga_log",

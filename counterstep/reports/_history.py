@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from activities import Definition, DefinitionError, Failure, Status
-from activities._wire import Identity, StepHeader
+from activities._wire import Identity, StepHeader, without_leg
 from counterstep.reports._asked import Asked
-from counterstep.reports._nest import Leaf, nested
+from counterstep.reports._nest import Leaf, grafted, nested
 from counterstep.reports._report import ExecutionSeries, Kind, Planned, Report, RunInfo, report_id
 from counterstep.reports._run_history import OPEN, ChildHistory, RunHistory, StepHistory
 from counterstep.reports._state import state_of
@@ -39,6 +39,7 @@ class _Making:
         self._run, self._namespace, self._children = run, namespace, children
         self._asked = Asked(run)
         self._plan = planned(run.plan or {})
+        self._alone: dict[str, AnyReport] = {}
 
     def report(self) -> AnyReport:
         run, ended = self._run, not self._run.is_open
@@ -62,9 +63,13 @@ class _Making:
         )
 
     def _id(self, step: str) -> str:
-        run = self._run
+        """Give the id of what has no header: a child flow's is that of its place in the flow that all began with."""
+        run, root = self._run, self._run.root or {}
         identity = Identity(
-            namespace=self._namespace, workflow=run.workflow_id, origin=run.flow_origin, step=step
+            namespace=self._namespace,
+            workflow=root.get("workflow_id", run.workflow_id),
+            origin=root.get("origin", run.flow_origin),
+            step=f"{root.get('path', '')}{step}".removesuffix("/"),
         )
         return report_id(identity)
 
@@ -79,9 +84,10 @@ class _Making:
         """Give everything that isn't an inline flow, in the order of first events; undos of other runs last."""
         run = self._run
         found = [*self._taken_over()]
-        known = {leaf.report.step for leaf in found}
         found += [Leaf(step.order, step.header.flows, self._step(step)) for step in run.forward()]
-        known |= {step.step for step in run.forward()}
+        known = {leaf.report.step for leaf in found}
+        alone = {s.step: s for s in run.steps if s.is_undo and s.step not in known}
+        self._alone = {name: self._step(step) for name, step in alone.items()}
         found += [
             Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, self._plan)
         ]
@@ -89,8 +95,7 @@ class _Making:
             Leaf(child.order, (), self._child(child)) for child in run.child_runs if child.type not in _HIDDEN
         ]
         found.sort(key=lambda leaf: leaf.order)
-        alone = (step for step in run.steps if step.is_undo and step.step not in known)
-        return [*found, *(Leaf(step.order, step.header.flows, self._step(step)) for step in alone)]
+        return [*found, *(Leaf(alone[n].order, alone[n].header.flows, r) for n, r in self._alone.items())]
 
     def _step(self, step: StepHistory) -> AnyReport:
         run, settled, header = self._run, step.settled, step.header
@@ -134,14 +139,15 @@ class _Making:
             workflow=header.workflow or self._run.workflow_id,
             origin=header.origin or self._run.flow_origin,
             leg=header.leg,
-            step=f"{step.step}.undo" if step.is_undo else step.step,
+            step=header.path + without_leg(f"{step.step}.undo" if step.is_undo else step.step),
         )
 
     def _child(self, child: ChildHistory) -> AnyReport:
         """Give the report of a child run: its own, if its history is there; else what the parent knows."""
         own = self._children.get(child.run_id or "")
         if own is not None:
-            return replace(own, step=child.step, kind=Kind.CHILD, scheduled=child.scheduled)
+            own = replace(own, step=child.step, kind=Kind.CHILD, scheduled=child.scheduled, key=child.key)
+            return self._with_undos(own, child)
         ended = child.status != "running"
         return Report(
             id=report_id(
@@ -165,6 +171,15 @@ class _Making:
             kind=Kind.CHILD,
             result=child.result,
         )
+
+    def _with_undos(self, own: AnyReport, child: ChildHistory) -> AnyReport:
+        """Give a child's report with the undos of its steps that this run did."""
+        name = without_leg(child.step)
+        namespace = replace(child, step=name).flow_of(self._run.workflow_id)
+        if namespace is None:
+            return own
+        leg = child.step.removesuffix(name)
+        return grafted(own, f"{leg}{namespace}/", self._alone, (self._run.workflow_id, self._run.run_id))
 
     def _taken_over(self) -> Iterator[Leaf]:
         """Give the steps of an earlier run that are this run's own now, and weren't run again here."""

@@ -9,7 +9,8 @@ from datetime import datetime
 from activities import Failure, Status
 from activities._json import Json
 from activities._settled import Settled
-from activities._wire import StepHeader, Verdict
+from activities._wire import StepHeader, Verdict, in_leg
+from counterstep.reports._asked import APPROVAL, OURS
 from counterstep.reports._run_history import UNDO, RunHistory, StepHistory
 
 
@@ -21,6 +22,7 @@ def joined(runs: Sequence[RunHistory], undoing: Iterable[RunHistory] = ()) -> Ru
             they handed on, without times.
         undoing: of the workflow that undoes it, oldest first.
     """
+    runs = tuple(in_legs(runs))
     first, newest = runs[0], runs[-1]
     undoing = tuple(undoing)
     if len(runs) == 1 and not first.carried and not undoing:
@@ -56,8 +58,37 @@ def joined(runs: Sequence[RunHistory], undoing: Iterable[RunHistory] = ()) -> Ru
     )
 
 
+def in_legs(runs: Sequence[RunHistory]) -> Iterator[RunHistory]:
+    """Name what is in the legs of a long-running operation with its leg, since each leg gives names anew."""
+    legs = [(run.carried or {}).get("leg") for run in runs]
+    for run, leg in zip(runs, legs, strict=True):
+        yield _in_leg(run, leg.get("number", 0) if leg else 0) if any(legs) else run
+
+
+def _in_leg(run: RunHistory, leg: int) -> RunHistory:
+    decisions = (
+        (order, replace(one, step=one.step and in_leg(one.step, leg))) for order, one in run.decisions
+    )
+    return replace(
+        run,
+        steps=tuple(replace(step, step=in_leg(step.step, leg)) for step in run.steps),
+        clocks=tuple(replace(timer, name=_timer_in_leg(timer.name, leg)) for timer in run.clocks),
+        decisions=tuple(decisions),
+        child_runs=tuple(replace(child, step=in_leg(child.step, leg)) for child in run.child_runs),
+    )
+
+
+def _timer_in_leg(name: str, leg: int) -> str:
+    """Name a timer; what it says beside the name of what it is for stays."""
+    if name in OURS:
+        return name
+    if name.startswith(APPROVAL):
+        return f"{APPROVAL}{in_leg(name.removeprefix(APPROVAL), leg)}"
+    return in_leg(name, leg)
+
+
 def _plan_of(run: RunHistory) -> Json:
-    return {"plan": run.carried["plan"]} if run.carried else None
+    return {"plan": run.carried.get("plan", "")} if run.carried else None
 
 
 def _moved(run: RunHistory, offset: int) -> RunHistory:
@@ -102,15 +133,16 @@ def _handed_on(run: RunHistory) -> Iterator[StepHistory]:
     planned = {step["name"]: step for step in (run.plan or {}).get("steps", ())}
     records = {record["step"]: record for record in carried.get("records", ())}
     outputs = carried.get("outputs", {})
-    order = -2 * len(planned) - 2
+    order = -2 * len({**planned, **records}) - 2
     for name in dict.fromkeys((*carried.get("ended", ()), *records)):
-        if "operation" not in planned.get(name, {}):
+        record = records.get(name)
+        step = {"name": name, **(record or {}), **planned.get(name, {})}
+        if "operation" not in step:
             continue
         order += 1
-        record = records.get(name)
         header = _header(record or {}, carried["origin"])
-        yield _kept(planned[name], record, outputs, header, order)
-        undo = record and _undo_kept(planned[name], record, header)
+        yield _kept(step, record, outputs, header, order)
+        undo = record and _undo_kept(step, record, header)
         if undo:
             yield undo
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from activities import Definition, Status
@@ -47,6 +47,35 @@ def nested(
     """
     nesting = _Nesting(run, plan, id_of, version, max((leaf.order for leaf in leaves), default=0))
     return nesting.nest(leaves, "")
+
+
+def grafted(flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[str, str]) -> AnyReport:
+    """Give a child flow's report with the undos of its steps that its parent did, and take those out of ``undos``.
+
+    Args:
+        flow: of a child flow, or inline in one.
+        path: that the parent's names of its steps begin with.
+        undos: by the parent's names.
+        by: workflow id and run id of the parent.
+    """
+    children = []
+    for child in flow.children:
+        if child.is_flow:
+            own = path if child.run is None else f"{path}{_namespace(flow, child)}/"
+            children.append(grafted(child, own, undos, by))
+        elif f"{path}{child.step}" in undos:
+            undo = undos.pop(f"{path}{child.step}")
+            children.append(replace(child, undo=replace(undo, step=child.step, in_run=by)))
+        else:
+            children.append(child)
+    return replace(flow, children=tuple(children))
+
+
+def _namespace(flow: AnyReport, child: AnyReport) -> str:
+    """Give the namespace of a child run's steps in its parent: the end of its workflow id."""
+    assert child.run is not None
+    parent = flow.run.workflow_id if flow.run else child.run.workflow_id.rpartition("/")[0]
+    return child.run.workflow_id.removeprefix(f"{parent}/")
 
 
 class _Nesting:
@@ -110,8 +139,10 @@ class _Nesting:
         flows = next((leaf.flows for leaf in leaves if len(leaf.flows) > depth), None)
         if flows is not None:
             return Kind.FLOW, Definition.parse(flows[depth])
-        id = name.rpartition("/")[2].partition(".")[0]
-        return Kind.SUBSAGA, Definition(id, self._version)
+        own = name.rpartition("/")[2]
+        if own.startswith("leg:"):
+            return Kind.LEG, Definition(own.replace(":", "-"), self._version)
+        return Kind.SUBSAGA, Definition(own.partition(".")[0], self._version)
 
     def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
         """Say how an inline flow ended; of one that is open it is known only once something came after it."""

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     OPERATION = "operation"
     FLOW = "flow"
     SUBSAGA = "subsaga"
+    LEG = "leg"
     CHILD = "child"
     WAIT = "wait"
     APPROVAL = "approval"

@@ -41,7 +41,7 @@ def _branches(tree: Tree, report: AnyReport) -> None:
 def _line(report: AnyReport, name: str | None = None) -> Text:
     line = Text(name or report.step or str(report.definition), style="bold")
     line.append(f"  {_state(report, name)}", style=_colour(report))
-    if report.step and not name and report.kind not in (Kind.WAIT, Kind.APPROVAL):
+    if report.step and not name and report.kind not in (Kind.WAIT, Kind.APPROVAL, Kind.LEG):
         line.append(f"  {report.definition}", style="dim")
     if report.in_run is not None:
         line.append(f"  by {report.in_run[0]}", style="dim")

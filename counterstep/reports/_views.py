@@ -26,8 +26,8 @@ def report_json(report: AnyReport) -> dict[str, Json]:
             "version": definition.version,
             "description": definition.description,
         },
-        "output": _plain(report.result[0]) if report.result else None,
-        "input": _plain(report.input),
+        "output": plain(report.result[0]) if report.result else None,
+        "input": plain(report.input),
         "timestamp": _iso(report.timestamp),
         "error": {"message": report.error.message} if report.error else None,
         "childOperationReports": report.child_operation_reports,
@@ -130,7 +130,8 @@ def _decision(one: Decision) -> dict[str, Json]:
     return {**said, **({"value": one.value[0]} if one.value else {})}
 
 
-def _plain(value: Any) -> Json:
+def plain(value: Any) -> Json:
+    """Give a value as it was recorded."""
     return pydantic_core.to_jsonable_python(value, by_alias=True)
 
 

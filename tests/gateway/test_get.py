@@ -195,9 +195,21 @@ async def test_names_with_any_character_come_back(unworked: Gate) -> None:
         id = new_id("a/b:cancel ü~%20.")
         await served.start("book@1.0.0", {}, id)
         name = operation_name(id)
-        assert name.startswith("operations/a~2Fb~3Acancel~20~C3~BC~7E~2520.")
+        assert name.startswith("operations/a%2Fb%3Acancel%20%C3%BC~%2520.")
         for asked in (name, f"projects/p/locations/l/{name}"):
             found = await served.stub.GetOperation(GetOperationRequest(name=asked))
             assert found.name == asked
-            for path in (asked, asked.replace("~", "%7E")):
-                assert (await served.http.get(f"/v1/{path}")).json()["name"] == asked
+            assert (await served.http.get(f"/v1/{asked}")).json()["name"] == asked
+        loose = f"operations/{name.removeprefix('operations/').replace('%3A', ':')}"
+        assert (await served.stub.GetOperation(GetOperationRequest(name=loose))).name == name
+
+
+async def test_an_encoded_verb_is_no_verb(unworked: Gate) -> None:
+    """Posting to the operation `x:cancel` doesn't cancel `x`."""
+    async with unworked() as served:
+        id = new_id()
+        await served.start("book@1.0.0", {}, id)
+        for name, status in ((f"{id}:cancel", 404), (id, 200)):
+            answer = await served.http.post(f"/v1/{operation_name(name)}:cancel")
+            assert answer.status_code == status
+        assert (await served.http.post(f"/v1/{operation_name(f'{id}:cancel')}")).status_code == 404

@@ -76,6 +76,9 @@ async def test_report_in_every_format(
     assert texts["log"].splitlines()[:3] == ["SAGA LOG:", f"saga id: {id}", "direction: unwinding"]
     assert texts["status"].splitlines()[:2] == [f"+ saga execution: {id}", "+-- undone: a"]
     assert texts["mermaid"].splitlines()[:2] == ["flowchart TD", '  n0["a<br/>undone"]:::undone']
+    file = tmp_path / "report.html"
+    assert (await counterstep("report", id, "-o", str(file))).stdout == ""
+    assert file.read_text().startswith("<!doctype html>") and f"<title>{id}: " in file.read_text()
     for suffix, name in (
         (".json", "json"),
         (".yaml", "workflow-yaml"),

@@ -57,7 +57,7 @@ DIAMOND = [("a", []), ("b", ["a"]), ("c", ["a"]), ("d", ["b", "c"])]
 
 
 def test_the_saga_log_forward() -> None:
-    """S66: a, b done: head, direction, count, an empty line, four numbered events."""
+    """S66, G53: a, b done: head, direction, count, an empty line, four numbered events."""
     assert saga_log(flow(ran("a", 0), ran("b", 1))).split("\n") == [
         "SAGA LOG:",
         "saga id: run-1",

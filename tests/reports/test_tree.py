@@ -14,12 +14,16 @@ from activities import EmptyInput
 from counterstep.reports import Report, fetch_family, fetch_report, joined, report_of, tree_json
 from flows import start
 from tests.conftest import Serve
+from tests.flows.running import Scripts, scripts
+from tests.flows.script import Inner, do
+from tests.longrunning.operations import Journey, a, b
 from tests.reports.flows import DEFINITIONS, Parent, Tries, Waits, careful, gated, plain
 from tests.reports.looking import child, row, rows, undos
 from tests.support import World, new_id, reset
 from tests.undoing import undo
 from tests.worker.test_plugin import Mirror
 
+__all__ = ["scripts"]
 AnyReport = Report[Any, Any]
 
 
@@ -272,6 +276,58 @@ async def test_a_child_is_a_child(serve: Serve, world: World, task_queue: str) -
     found = report.children[1]
     assert (found.id, found.input, found.output, str(found.definition)) == (own.id, 3, 6, "child@1.0.0")
     assert found.run is not None and found.run.workflow_id == f"{handle.id}-child"
+
+
+async def test_what_a_parent_undid_of_its_children(scripts: Scripts, world: World) -> None:
+    """Steps of a child, and of its child, have the undos that the parent did; ids are those of the live reports."""
+    world.switch("fail-c")
+    deep = do("inner", calls=[do("a", 5), do("inner", calls=[do("b", 2)], child=True)], child=True)
+    async with scripts(Inner) as run:
+        await run.fails(do("a", 1), deep, do("c", 3))
+        report = await fetch_report(run.client, run.last.id)
+        live = await run.last.query("report")
+        child_live = await run.client.get_workflow_handle(f"{run.last.id}/inner").query("report")
+    inner = report.children[1]
+    assert rows(report) == [
+        ("a", "operation", "done"),
+        ("inner", "child", "done"),
+        ("a", "operation", "done"),
+        ("inner", "child", "done"),
+        ("b", "operation", "done"),
+        ("c", "operation", "failed"),
+    ]
+    done = [(r.step, r.undo.outcome, r.undo.in_run and r.undo.in_run[0]) for r in report.walk() if r.undo]
+    assert done == [("a", "done", None), ("a", "done", run.last.id), ("b", "done", run.last.id)]
+    assert [r.id for r in report.children] == [row["id"] for row in live["children"]]
+    assert [r.id for r in (*inner.children, inner)] == [
+        row["id"] for row in (*child_live["children"], child_live)
+    ]
+
+
+async def test_the_legs_of_a_long_running_operation(skipping: Serve, world: World, task_queue: str) -> None:
+    """One tree with a child for each leg; steps of one name in each; the newest run alone knows the same steps."""
+    world.switch("fail-b")
+    async with skipping(a, b, Journey) as client:
+        handle = await began(client, task_queue, Journey, 7)
+        await ended(handle)
+        report = await fetch_report(client, handle.id)
+        family = await fetch_family(client, handle.id)
+    assert rows(report) == [
+        ("leg:0", "leg", "done"),
+        ("leg:0/a", "operation", "done"),
+        ("leg:1", "leg", "done"),
+        ("leg:1/a", "operation", "done"),
+        ("leg:1/wait", "wait", "done"),
+        ("leg:2", "leg", "done"),
+        ("leg:2/a", "operation", "done"),
+        ("leg:3", "leg", "failed"),
+        ("leg:3/b", "operation", "failed"),
+    ]
+    assert undos(report) == {"leg:0/a": "done", "leg:1/a": "done", "leg:2/a": "done"}
+    alone = report_of(joined(family.runs[-1:]), client.namespace)
+    steps = [r for r in report.walk() if r.kind == "operation"]
+    assert [(r.step, r.id) for r in alone.walk() if r.kind == "operation"] == [(r.step, r.id) for r in steps]
+    assert undos(alone) == undos(report)
 
 
 async def test_a_run_that_was_reset(serve: Serve, world: World, task_queue: str) -> None:
