@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 from zlib import compress
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from activities import Failure
 from activities._json import Json
@@ -105,9 +105,12 @@ class Carried(BaseModel):
 
     @classmethod
     def unpack(cls, value: Json) -> Carried | None:
-        """Read it back, if a start input is one."""
+        """Read it back, if a start input is one: a user's own input may look like it."""
         text = carried_text(value)
-        return None if text is None else cls.model_validate_json(text)
+        try:
+            return None if text is None else cls.model_validate_json(text)
+        except ValidationError:
+            return None
 
     def control(self, control: Control) -> None:
         """Give what was asked of the run back."""

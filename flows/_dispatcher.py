@@ -125,6 +125,10 @@ class Dispatching(Operated):
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()
         carried = _carried(args)
+        if carried is not None and not carried.plan:
+            raise RuntimeError(
+                f"no worker here knows {workflow.info().workflow_type}, whose next leg this is; serve it again"
+            )
         if carried is not None:
             carried.control(self._asked)
             return await self._interpret(carried.plan, guard, carried)

@@ -24,6 +24,8 @@ from flows._start_input import start_json
 from flows._undo import UndoRecord
 
 _ANY: Schema[Any] = Schema(Any)
+_CURRENT = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
+"""A leg begins on the deployment's current build, and stays on it: no build has to be kept for years."""
 
 
 class Carrying:
@@ -46,7 +48,7 @@ class Carrying:
         records = [_of_earlier(record, leg.number) for record in self._scope.records]
         carried = take_along("", run, records, cause)
         packed = carried.model_copy(update={"leg": self._legs.next, "states": {}}).pack()
-        run.next_memo = _memo(self._legs.next)
+        run.onward = {"memo": _memo(self._legs.next), "initial_versioning_behavior": _CURRENT}
         return packed
 
 
@@ -69,18 +71,9 @@ def entered(cls: AnySequence, raw: RawValue | InvalidInput) -> tuple[Carried | N
     """
     who = str(cls.definition)
     request = _ANY.load(start_json(raw, who), f"{who}: input")
-    carried = _carried(who, request) if workflow.info().continued_run_id else None
+    carried = Carried.unpack(request) if workflow.info().continued_run_id else None
     if carried is not None and carried.leg is not None:
         return carried, carried.leg
     if wanted() is not None:
         raise InvalidInput(f"memo resume_from: {who} goes on at its resume points, not from another run")
     return None, Leg(request=request)
-
-
-def _carried(who: str, request: Json) -> Carried | None:
-    try:
-        return Carried.unpack(request)
-    except Exception as error:
-        raise InvalidInput(
-            f"{who}: input: what a run hands on can't be read: {type(error).__name__}"
-        ) from None

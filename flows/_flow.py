@@ -185,7 +185,7 @@ class Flow:
         except HistoryLimit as error:
             self._refused += 1
             return await self._fail(cause or error)
-        workflow.continue_as_new(args=[carried], memo=self.run.next_memo)
+        workflow.continue_as_new(args=[carried], **self.run.onward)
 
     def _full(self) -> bool:
         return self._carry is not None and full(self._refused)

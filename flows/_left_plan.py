@@ -14,7 +14,7 @@ from activities._wire import StepHeader, Verdict
 from counterstep.reports import RunHistory, StepHistory
 from flows._carry import Carried
 from flows._dispatcher import Resolved
-from flows._plan import ConstantStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
+from flows._plan import ConstantStep, FlowStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
 from flows._resume import Taken
 from flows._template import fill
 from flows._undo import NotUndone
@@ -54,6 +54,8 @@ class Untraced:
         self._outputs = {step.step: step.output for step in self._carried.steps()}
         self._outputs |= {name: (output,) for name, output in self._carried.outputs.items()}
         self._outputs |= {name: trace.settled.output for name, trace in self._traces.items()}
+        self._flows = {child.step: child.result for child in run.child_runs if child.status == "completed"}
+        self._outputs |= self._flows
 
     def find(self) -> Iterator[Taken | NotUndone]:
         """Give each as ``unknown``; or why it can't be undone, if its input isn't known either."""
@@ -95,6 +97,8 @@ class Untraced:
             trace = self._traces.get(step.name)
             goes_on = self._continues and trace is not None and not trace.open
             return trace is not None and (_ended_well(trace) or step.name in self._run.skips or goes_on)
+        if isinstance(step, FlowStep):
+            return step.name in self._flows or step.name in self._run.skips
         return not isinstance(step, WaitStep) or step.name in self._run.timers
 
     def _unknown(self, step: PlanStep) -> Taken | NotUndone:

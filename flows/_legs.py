@@ -36,7 +36,7 @@ class Legs:
         """Enter a leg; the first one has default state and metadata.
 
         Raises:
-            InvalidInput: when what the leg before left doesn't fit the types any more.
+            InvalidInput: when what the leg before left doesn't fit the types.
         """
         self.leg = leg
         self.state = state.load_value(leg.state, f"{who}: state") if leg.number else state.type()

@@ -182,11 +182,18 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
     async def _start(self, cls: AnySequence, raw: RawValue | InvalidInput) -> Json:
         run = Run(cls.definition, control=self._asked)
         scope = self._scope = Scope(run, cls.definition, cls.policy)
+        carried = None
         try:
             carried, leg = entered(cls, raw)
             scope.input = typed = cls.input.load_value(leg.request, f"{cls.definition}: input")
             self._legs = Legs(leg, self.state_schema, self.metadata_schema, str(cls.definition))
-        except InvalidInput:
+        except InvalidInput as error:
+            if (
+                carried is not None
+            ):  # a bug of the new code: Temporal retries the task until fixed code arrives
+                raise RuntimeError(
+                    f"what the leg before left doesn't fit any more: {error.message}"
+                ) from None
             run.board.move("refused")
             raise
         run.leg = leg.number

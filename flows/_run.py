@@ -54,7 +54,7 @@ class Run:
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
         self.leg = 0
-        self.next_memo: dict[str, Any] | None = None
+        self.onward: dict[str, Any] = {}  # options of continue_as_new
         self.began = self.info.workflow_start_time
         self.pivoted = False
         self.keeping = False

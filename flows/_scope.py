@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from temporalio import workflow
 
-from activities import Definition, Failure, InvalidInput, Operation, Retry, Status
+from activities import Definition, Failure, Operation, Retry, Status
 from activities._json import Json
-from activities._schema import Schema
 from activities._wire import StepHeader, Verdict
-from counterstep.reports import ExecutionSeries, Report, report_id
+from counterstep.reports import Report
 from flows._calls import call_digest
 from flows._child import ChildSpec, ExecutingChild, again_of
+from flows._earlier import AnyFlow, answered_by, left_of, newest
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
@@ -30,25 +30,6 @@ from flows._undo import UndoRecord, UndoSpec
 AnyReport = Report[Any, Any]
 AnySpec = Spec | ChildSpec
 Started = Executing | ExecutingChild
-
-
-class AnyFlow(Protocol):
-    """The declaration of a sequence or a saga, as data about its start."""
-
-    @property
-    def definition(self) -> Definition:
-        """Id, version, description."""
-        ...
-
-    @property
-    def input(self) -> Schema[Any]:
-        """The type of its input."""
-        ...
-
-    @property
-    def output(self) -> Schema[Any]:
-        """The type of its result."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -140,12 +121,12 @@ class Scope:
 
         async def new() -> AnyReport:
             self.ending()
-            taken = None if options.force else self._taken(digest, options)
+            taken = None if options.force else newest(self.run, digest, options.series)
             if taken is not None:
                 self.run.taken[digest].remove(taken)
-                if taken.answers and (answered := self._answer(flow, input, digest, taken)) is not None:
+                if taken.answers and (answered := answered_by(self, flow, input, digest, taken)) is not None:
                     return answered
-                self._left_of(taken)  # the child goes on from there, and hands it over when it ends
+                left_of(self.run, taken)  # the child goes on from there, and hands it over when it ends
             self.run.room()
             name = taken.step if taken else self._name(flow.definition, options)
             spec = ChildSpec(
@@ -207,20 +188,10 @@ class Scope:
         if self.run.control.ending and self.run.control.body is not None:
             raise asyncio.CancelledError("the run is ending")
 
-    def adopt(self, taken: Taken) -> None:
-        """Undo a step of the earlier run in this scope's place, now that it was called here."""
-        self.records += self._left_of(taken)
-
-    def _left_of(self, taken: Taken) -> list[UndoRecord]:
-        """Take out what may have to be undone of a step of the earlier run, or of a child flow's steps."""
-        found, inner = self.run.taken_records, f"{taken.flow}/"
-        names = [n for n in found if n == taken.step or (taken.flow and n.startswith(inner))]
-        return [found.pop(name) for name in names]
-
     def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
         for taken in list(self.run.taken.get(digest, ())):
             mine = taken.header.series is not None and taken.header.series[0] == series
-            if taken.answers and mine and self._answer(op, input, digest, taken) is not None:
+            if taken.answers and mine and answered_by(self, op, input, digest, taken) is not None:
                 self.run.taken[digest].remove(taken)
         return self.run.calls.series(digest, series)
 
@@ -229,10 +200,10 @@ class Scope:
     ) -> AnyReport:
         """Run it in this run, unless an earlier run that this one goes on from has the answer."""
         self.ending()
-        taken = None if options.force else self._taken(digest, options)
+        taken = None if options.force else newest(self.run, digest, options.series)
         if taken is not None:
             self.run.taken[digest].remove(taken)
-            if taken.answers and (answered := self._answer(op, input, digest, taken)) is not None:
+            if taken.answers and (answered := answered_by(self, op, input, digest, taken)) is not None:
                 return answered
         self.run.room()
         if taken is not None:
@@ -345,46 +316,6 @@ class Scope:
         base = {"step": old.step, "path": old.path, "leg": old.leg, "flows": old.flows}
         origin = old.origin or old.run
         return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
-
-    def _taken(self, digest: str, options: Options) -> Taken | None:
-        """Give the newest step of the earlier run that an equal call left: a success first.
-
-        A member of a series may answer a plain call, but runs again only as that member.
-        """
-        found = self.run.taken.get(digest, [])
-        mine = [taken for taken in found if taken.header.series == options.series]
-        left = [taken for taken in (mine if options.series else found) if taken.answers] or mine
-        return left[-1] if left else None
-
-    def _answer(self, op: AnyFlow, input: Any, digest: str, taken: Taken) -> AnyReport | None:
-        """Answer from the earlier run, if its output still fits the type."""
-        try:
-            result = tuple(op.output.load_value(value, taken.step) for value in taken.output)
-        except InvalidInput:
-            return None
-        self.adopt(taken)
-        report = replace(self._taken_report(taken, op.definition), input=input, result=result)
-        self.children.append(lambda: report)
-        self.run.calls.add(digest, report)
-        self.run.settled(taken.step, taken.status)
-        return report
-
-    def _taken_report(self, taken: Taken, definition: Definition) -> AnyReport:
-        header, finished = taken.header, taken.timestamp and datetime.fromisoformat(taken.timestamp)
-        return Report(
-            id=report_id(self.run.identity(taken.step, header)),
-            definition=definition,
-            step=taken.step,
-            input=taken.input,
-            outcome=taken.status,
-            timestamp=finished or None,
-            finished=finished or None,
-            skipped=taken.skipped,
-            execution_series=ExecutionSeries(*header.series) if header.series else None,
-            key=taken.key,
-            is_flow=bool(taken.flow),
-            answered_from=(header.workflow or self.run.info.workflow_id, header.origin or header.run),
-        )
 
     def _typed(self, op: Operation[Any, Any], input: Any) -> Any:
         return op.input.fit(input, f"{self.path}{op.definition}: input")

@@ -124,7 +124,7 @@ async def _looked(awaited: Awaited, began: datetime, name: str, told: asyncio.Ev
         now,
         activity_id=name,
         start_to_close_timeout=_LOOK,
-        retry_policy=RetryPolicy(initial_interval=awaited.poll, backoff_coefficient=1),
+        retry_policy=RetryPolicy(backoff_coefficient=1),  # after a lost look; else the activity says when
         summary=f"wait for {', '.join(awaited.operations)}"[:200],
     )
     hearing = asyncio.create_task(told.wait())

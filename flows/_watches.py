@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from flows._operation_name import workflow_id_of
@@ -55,6 +53,10 @@ class Watches:
 
 
 async def _closed(client: Client, id: str) -> None:
-    """Wait, without asking again and again, until a flow has ended."""
-    with suppress(WorkflowFailureError):
-        await client.get_workflow_handle(id, result_type=Any).result()
+    """Wait, without asking again and again, until a flow has ended, whatever its result."""
+    try:
+        await client.get_workflow_handle(id).result()
+    except RPCError:
+        raise
+    except Exception:
+        return

@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -23,8 +22,13 @@ from activities import Registry
 from flows import CounterstepPlugin
 from tests.support import World, binary
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a timing never decides a test
-hypothesis.settings.load_profile("untimed")
+
+def pytest_configure() -> None:
+    """Let no timing decide a property's test. Imported here, since the sandbox imports this module too."""
+    from hypothesis import settings
+
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 def _free_port() -> int:

@@ -56,11 +56,18 @@ _NAMED = {name: code for name, code in code_pb2.Code.items() if code != code_pb2
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def closed_state(event: HistoryEvent) -> str:
-    """Name the state of a run by the event that closed it."""
+def closed_state(event: HistoryEvent, digest: Any = None) -> str:
+    """Name the state of a run by the event that closed it.
+
+    Args:
+        event: that closed it.
+        digest: its memo: a run may complete although an inner flow left something that isn't undone.
+    """
     kind = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_")
     if kind == "FAILED":
         return STATES.get(_type(event.workflow_execution_failed_event_attributes.failure), "failed")
+    if kind == "COMPLETED" and isinstance(digest, dict) and digest.get("state") == "stuck":
+        return "stuck"
     return {"CANCELED": "cancelled"}.get(kind, kind.lower())
 
 

@@ -29,6 +29,9 @@ SERVICE = operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name
 REQUEST_LIMIT = 64 * 1024
 """Bytes of a request; the longest legal one has a fifth of it."""
 
+OTHER_CALLS = 1000
+"""Calls at once beside the open waits; more are RESOURCE_EXHAUSTED."""
+
 ANSWER_LIMIT = 16 * 1024 * 1024
 MARGIN = 0.25
 """Seconds before the caller's deadline at which a wait answers."""
@@ -122,9 +125,11 @@ def seconds_of(request: WaitOperationRequest) -> float:
     return float(request.timeout.seconds) + float(request.timeout.nanos) / 1e9
 
 
-def make_server(service: OperationsService) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def make_server(
+    service: OperationsService, open_waits: int
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make a server with the service, health and reflection; give its health, to be kept up to date."""
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=open_waits + OTHER_CALLS)
     server.add_generic_rpc_handlers((service.handler(),))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import pydantic_core
 from google.longrunning.operations_pb2 import ListOperationsRequest, WaitOperationRequest
@@ -14,9 +15,11 @@ from google.protobuf import json_format
 from google.rpc import code_pb2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from counterstep.gateway._access import Permission
 from counterstep.gateway._calls import Calls
@@ -24,10 +27,10 @@ from counterstep.gateway._errors import GatewayError, internal, invalid
 from counterstep.gateway._grpc import seconds_of
 from counterstep.gateway._json_forms import error_json, list_json, operation_json
 from counterstep.gateway._metrics import CONTENT_TYPE, Metrics
+from counterstep.gateway._names import is_collection
 from counterstep.gateway._openapi import document
 from counterstep.gateway._operations import Operations
 from counterstep.gateway._starting import Starting
-from flows._operation_name import COLLECTION, parse_operation_name
 
 T = TypeVar("T")
 BODY_LIMIT = 2 * 1024 * 1024
@@ -74,6 +77,7 @@ class HttpService:
                 Route("/v1/{name:path}", self._delete, methods=["DELETE"]),
                 Route("/v1/{name:path}", self._get, methods=["GET"]),
             ],
+            middleware=[Middleware(_raw_paths)],
             exception_handlers={
                 GatewayError: _refused,
                 HTTPException: _no_route,
@@ -83,7 +87,7 @@ class HttpService:
 
     async def _get(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if _is_collection(name):
+        if is_collection(name):
             return await self._list(request, name)
         _query(request, {})
         operation = await self._call(request, "get", Permission.READ, lambda: self.operations.get(name))
@@ -121,7 +125,7 @@ class HttpService:
             query = _query(request, _START)
             trace = request.headers.get("traceparent", "")
             name = await self.starting.start(
-                request.path_params["definition"],
+                unquote(request.path_params["definition"]),
                 await _body(request),
                 query.get("request_id", ""),
                 trace if _TRACE.match(trace) else None,
@@ -166,15 +170,15 @@ class HttpService:
             raise GatewayError(code_pb2.PERMISSION_DENIED, "FOREIGN_ORIGIN", said)
 
 
-def _is_collection(name: str) -> bool:
-    """Whether a path is that of operations, not of one of them."""
-    if name.rpartition("/")[2] != COLLECTION:
-        return False
-    try:
-        parse_operation_name(name)
-    except ValueError:
-        return True
-    return False
+def _raw_paths(app: ASGIApp) -> ASGIApp:
+    """Match routes against paths as they came: in a decoded one ``operations/a%3Acancel`` looks like a cancel."""
+
+    async def matching(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await app(scope, receive, send)
+
+    return matching
 
 
 def _list_request(request: Request, name: str) -> ListOperationsRequest:

@@ -18,6 +18,7 @@ from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperati
 
 from counterstep.gateway._errors import invalid
 from counterstep.gateway._filter import All, Comparison, Filter, parse
+from counterstep.gateway._names import parent_of
 from counterstep.gateway._packing import SIZE_LIMIT
 from counterstep.gateway._page_token import Place, read_token
 from counterstep.gateway._states import OPEN
@@ -25,7 +26,6 @@ from counterstep.gateway._temporal import Run, Temporal
 from counterstep.gateway._tombstones import INTERNAL
 from counterstep.gateway._view import View
 from counterstep.gateway._windows import Windows, moment
-from flows._operation_name import COLLECTION, check_parent
 
 DEFAULT_SIZE = 50
 SCAN_LIMIT = 2000
@@ -81,7 +81,7 @@ class Listing:
         Raises:
             GatewayError: INVALID_ARGUMENT, naming the field.
         """
-        wanted, parent = parse(request.filter), _parent(request.name)
+        wanted, parent = parse(request.filter), parent_of(request.name)
         page = _Page(self._size(request.page_size))
         scope = f"{self._temporal.namespace}\n{parent}\n{request.filter}"
         place = read_token(request.page_token, scope) if request.page_token else None
@@ -129,16 +129,6 @@ class Listing:
         literal = run.workflow_id.replace("\\", "\\\\").replace("'", "\\'")
         times = f"StartTime > '{moment(run.start)}' AND StartTime <= '{moment(bound)}'"
         return await self._temporal.count(f"WorkflowId = '{literal}' AND {times}") > 0
-
-
-def _parent(name: str) -> str:
-    """Read whose operations are asked for: nothing, ``operations``, or either with a parent in front."""
-    parent = name.removesuffix(COLLECTION).removesuffix("/") if name.split("/")[-1] == COLLECTION else name
-    try:
-        check_parent(parent)
-    except ValueError as error:
-        raise invalid("name", str(error), "INVALID_NAME") from None
-    return parent
 
 
 def _chunks(runs: list[Run], size: int) -> list[list[Run]]:

@@ -6,30 +6,30 @@ import asyncio
 
 from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperationsResponse, Operation
 
-from counterstep.gateway._errors import invalid, not_found
+from counterstep.gateway._closings import Closings
+from counterstep.gateway._errors import not_found
 from counterstep.gateway._listing import Listing
+from counterstep.gateway._names import parse_name
 from counterstep.gateway._temporal import Run, Temporal
 from counterstep.gateway._tombstones import Tombstones, internal_type
 from counterstep.gateway._view import View, view
 from counterstep.gateway._waits import Waits
-from flows._operation_name import parse_operation_name
-
-NAME_LIMIT = 4096
 
 
 class Operations:
-    """The five methods. Temporal is the only state, so any number of these may stand side by side."""
+    """The five methods. All state is Temporal's, so any number of these may stand side by side."""
 
     def __init__(self, temporal: Temporal, waits: Waits, tombstones: Tombstones, page_limit: int) -> None:
         """Take what they work with."""
         self._temporal = temporal
+        self._closings = Closings(temporal)
         self._waits = waits
         self._tombstones = tombstones
         self._listing = Listing(temporal, self._look, page_limit)
 
     async def get(self, name: str) -> Operation:
         """Give the latest state; no worker is asked."""
-        parent, workflow_id = parsed(name)
+        parent, workflow_id = parse_name(name)
         found = await self._look(workflow_id, parent)
         if found is None:
             raise not_found(name)
@@ -45,7 +45,7 @@ class Operations:
         operation = await self.get(name)
         if operation.done or seconds <= 0:
             return operation
-        await self._waits.until_done(parsed(name)[1], seconds)
+        await self._waits.until_done(parse_name(name)[1], seconds)
         return await self.get(name)
 
     async def cancel(self, name: str) -> None:
@@ -63,7 +63,7 @@ class Operations:
         return await self._listing.page(request)
 
     async def _run(self, name: str) -> Run:
-        run = await self._visible(parsed(name)[1])
+        run = await self._visible(parse_name(name)[1])
         if run is None:
             raise not_found(name)
         return run
@@ -82,21 +82,7 @@ class Operations:
         run = await self._visible(workflow_id)
         if run is None:
             return None
-        closing = None if run.open else await self._temporal.closing(run)
+        closing = None if run.open else await self._closings.of(run)
         if closing is None and not run.open:
             return None
         return run, await view(self._temporal, run, closing, parent)
-
-
-def parsed(name: str) -> tuple[str, str]:
-    """Take a name apart: parent, workflow id.
-
-    Raises:
-        GatewayError: INVALID_ARGUMENT.
-    """
-    if len(name) > NAME_LIMIT:
-        raise invalid("name", f"has {len(name)} characters, {NAME_LIMIT} are allowed", "INVALID_NAME")
-    try:
-        return parse_operation_name(name)
-    except ValueError as error:
-        raise invalid("name", str(error), "INVALID_NAME") from None

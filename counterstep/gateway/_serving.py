@@ -181,7 +181,7 @@ async def _grpc(
     if not settings.listen:
         yield None
         return
-    server, servicer = make_server(service)
+    server, servicer = make_server(service, settings.open_waits)
     port = _bound(server, settings)
     await set_health(servicer, serving=await health.serving())
     await server.start()

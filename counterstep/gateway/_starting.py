@@ -15,7 +15,7 @@ from temporalio.api.common.v1 import Payload
 
 from activities import CounterstepError, InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import LOC_LIMIT, cut, reason_of
-from activities._json import Json, canonical
+from activities._json import PAYLOAD_LIMIT, Json, canonical
 from activities._wire import json_payload
 from counterstep.gateway._errors import GatewayError, invalid
 from counterstep.gateway._start_request import Start, already_there
@@ -70,11 +70,16 @@ class Starting:
         value = _json(body)
         checked = await asyncio.to_thread(self._checked, definition, value)
         digest = sha256(definition.encode() + b"\n" + canonical(value)).hexdigest()
+        payload = json_payload(checked.input)
+        if len(payload.data) > PAYLOAD_LIMIT:
+            raise invalid(
+                "input", f"has {len(payload.data)} bytes, {PAYLOAD_LIMIT} can be recorded", "INVALID_INPUT"
+            )
         start = Start(
             checked.type,
             _workflow_id(checked.type, request_id),
             self._queue,
-            input=await self._encoded(json_payload(checked.input)),
+            input=await self._encoded(payload),
             memo={_MEMO: json_payload(digest)} if request_id else {},
             once=bool(request_id),
             header={"_tracer-data": json_payload({"traceparent": trace})} if trace else {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 from temporalio.api.common.v1 import Memo, Payload, WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     DescribeNamespaceRequest,
@@ -54,7 +54,7 @@ class Run:
         started: the same, for people.
         closed: when it ended.
         memo: what it shows of itself.
-        cancelling: whether its cancel was asked for.
+        pending: ids of the activities at work; empty where Temporal listed it.
     """
 
     workflow_id: str
@@ -66,10 +66,10 @@ class Run:
     started: Timestamp
     closed: Timestamp | None
     memo: Memo
-    cancelling: bool = False
+    pending: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, info: WorkflowExecutionInfo) -> Run:
+    def of(cls, info: WorkflowExecutionInfo, pending: Iterable[PendingActivityInfo] = ()) -> Run:
         """Take what of a description matters here."""
         return cls(
             info.execution.workflow_id,
@@ -81,6 +81,7 @@ class Run:
             info.start_time,
             info.close_time if info.HasField("close_time") else None,
             info.memo,
+            tuple(activity.activity_id for activity in pending),
         )
 
     @property
@@ -115,7 +116,7 @@ class Temporal:
         )
         call = self.client.workflow_service.describe_workflow_execution
         answer = await found(call(request, timeout=TIMEOUT))
-        return Run.of(answer.workflow_execution_info) if answer else None
+        return Run.of(answer.workflow_execution_info, answer.pending_activities) if answer else None
 
     async def closing(self, run: Run, *, wait: bool = False) -> HistoryEvent | None:
         """Give the event that closed a run.

@@ -16,9 +16,9 @@ import pydantic_core
 
 from activities._wire import json_payload
 from counterstep.gateway._errors import GatewayError, not_found
+from counterstep.gateway._names import ID_LIMIT
 from counterstep.gateway._start_request import Start, already_there
 from counterstep.gateway._temporal import Run, Temporal
-from flows._operation_name import ID_LIMIT
 from flows._resume import CLAIM, UNDOING
 
 TOMBSTONE = "counterstep-tombstone"

@@ -15,16 +15,21 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from counterstep.gateway._failures import chain, closed_state, error_of
 from counterstep.gateway._filter import Facts
-from counterstep.gateway._packing import any_of, pack, pack_json, pack_payload
+from counterstep.gateway._names import full_name
+from counterstep.gateway._packing import pack, pack_json, pack_payload
 from counterstep.gateway._states import OPEN
 from counterstep.gateway._temporal import Run, Temporal
-from flows._operation_name import operation_name
 from flows._status import MEMO
 
 METADATA = "counterstep.metadata"
-"""Memo key under which a long-running operation shows its own metadata and its resume point."""
+"""Memo key under which a long-running operation shows its own metadata."""
 
+PROGRESS = "counterstep.progress"
+"""Memo key under which it shows how far it is: steps done, resume point."""
+
+UNREADABLE = "the failure can't be read here: the gateway lacks its codec (--module)"
 _FROM_MEMO = ("reason", "not_undone")
+_FROM_PROGRESS = ("steps_done", "steps_total", "resume_point")
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,9 @@ async def view(temporal: Temporal, run: Run, closing: HistoryEvent | None, paren
         parent: what stands before its name.
     """
     digest = await _memo(temporal, run, MEMO)
-    own = await _memo(temporal, run, METADATA)
-    state = closed_state(closing) if closing is not None else _open_state(digest)
-    operation = Operation(name=operation_name(run.workflow_id, parent), done=closing is not None)
-    operation.metadata.CopyFrom(_metadata(run, state, digest, own))
+    state = closed_state(closing, digest) if closing is not None else _open_state(digest)
+    operation = Operation(name=full_name(run.workflow_id, parent), done=closing is not None)
+    operation.metadata.CopyFrom(await _metadata(temporal, run, state, digest))
     if closing is not None:
         await _end(temporal, operation, closing, run.type)
     return View(operation, Facts(closing is not None, state, run.type))
@@ -85,8 +89,9 @@ async def _decode(temporal: Temporal, failure: Failure) -> None:
     if failure.HasField("encoded_attributes"):
         encoded = await temporal.decoded(failure.encoded_attributes)
         hidden = _json(encoded)
-        if isinstance(hidden, dict):
-            failure.message = str(hidden.get("message", failure.message))
+        failure.message = (
+            str(hidden["message"]) if isinstance(hidden, dict) and "message" in hidden else UNREADABLE
+        )
 
 
 def _open_state(digest: Any) -> str:
@@ -94,18 +99,18 @@ def _open_state(digest: Any) -> str:
     return state if state in OPEN else OPEN[0]
 
 
-def _metadata(run: Run, state: str, digest: Any, own: Any) -> AnyMessage:
+async def _metadata(temporal: Temporal, run: Run, state: str, digest: Any) -> AnyMessage:
     """Give what the operation itself set as its metadata, or what is known of every flow."""
-    about = own if isinstance(own, dict) else {}
-    if about.get("metadata") is not None:
-        return any_of(about["metadata"]) or pack_json(about["metadata"])
-    shown: dict[str, Any] = {"flow": run.type, "state": state, "run_id": run.run_id}
-    shown["started"] = run.started.ToJsonString()
+    if METADATA in run.memo.fields:
+        return pack_payload(await temporal.decoded(run.memo.fields[METADATA]))
+    shown: dict[str, Any] = {"flow": run.type, "state": state, "current": list(run.pending)}
+    shown |= {"run_id": run.run_id, "started": run.started.ToJsonString()}
     if run.closed is not None:
         shown["finished"] = run.closed.ToJsonString()
-    if isinstance(digest, dict):
-        shown |= {key: digest[key] for key in _FROM_MEMO if key in digest}
-    return pack_json(shown | {key: value for key, value in about.items() if key != "metadata"})
+    for about, keys in ((digest, _FROM_MEMO), (await _memo(temporal, run, PROGRESS), _FROM_PROGRESS)):
+        if isinstance(about, dict):
+            shown |= {key: about[key] for key in keys if key in about}
+    return pack_json(shown)
 
 
 async def _memo(temporal: Temporal, run: Run, key: str) -> Any:

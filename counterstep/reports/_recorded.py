@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from zlib import decompress
+from zlib import error as ZlibError  # noqa: N812
 
 import pydantic_core
 
@@ -25,10 +26,13 @@ def unpack(text: str) -> str:
 
 
 def carried_text(value: Json) -> bytes | None:
-    """Give what one run handed to the next, as JSON text, if a start input is that."""
+    """Give what one run handed to the next, as JSON text, if a start input is that; a user's own may look like it."""
     if not (isinstance(value, dict) and set(value) == {CARRIED}):
         return None
-    return decompress(b64decode(value[CARRIED]))
+    try:
+        return decompress(b64decode(value[CARRIED]))
+    except (ValueError, TypeError, ZlibError):
+        return None
 
 
 def carried_json(value: Json) -> dict[str, Json] | None:

@@ -9,6 +9,7 @@ from google.longrunning.operations_pb2 import (
     CancelOperationRequest,
     DeleteOperationRequest,
     GetOperationRequest,
+    ListOperationsRequest,
     WaitOperationRequest,
 )
 from temporalio.api.common.v1 import WorkflowExecution
@@ -18,7 +19,7 @@ from temporalio.client import WorkflowExecutionStatus
 from counterstep.gateway._tombstones import tombstone_id
 from flows._operation_name import operation_name
 from tests.gateway.conftest import Gate, Served
-from tests.support import World, new_id
+from tests.support import World, new_id, reset
 
 
 async def code(call: object) -> str:
@@ -130,3 +131,26 @@ async def test_our_own_workflows_are_no_operations(unworked: Gate) -> None:
             "NOT_FOUND",
             "NOT_FOUND",
         ]
+
+
+async def test_a_reset_flow_is_the_same_operation(gate: Gate, world: World) -> None:
+    """Reset after its end it runs again, under its name; one that was deleted stays hidden."""
+    async with gate() as served:
+        shown, hidden = new_id("shown"), new_id("hidden")
+        for id in (shown, hidden):
+            await (await served.start("book@1.0.0", {"flight": "LH1"}, id)).result()
+        assert await code(delete(served, hidden)) == "OK"
+        world.switch("hold-a")
+        for id in (shown, hidden):
+            await reset(served.client, served.client.get_workflow_handle(id), 4)
+        assert not (await get(served, shown)).done  # type: ignore[misc]
+        assert await code(get(served, hidden)) == "NOT_FOUND"
+        world.switch("go-a")
+        waiting = served.stub.WaitOperation(WaitOperationRequest(name=operation_name(shown)))
+        assert (await waiting).HasField("response")
+        ask = ListOperationsRequest(filter="definition=book AND done=true", page_size=200)
+        while True:
+            names = [one.name for one in (await served.stub.ListOperations(ask)).operations]
+            if operation_name(shown) in names:
+                break
+        assert (names.count(operation_name(shown)), operation_name(hidden) in names) == (1, False)

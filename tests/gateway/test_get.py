@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 
 from flows._operation_name import operation_name
 from tests.gateway.conftest import Gate, Served
-from tests.support import new_id
+from tests.support import World, new_id
 
 
 def json_of(packed: AnyMessage) -> Any:
@@ -159,23 +159,57 @@ async def until_state(served: Served, id: str, state: str) -> Any:
 
 
 async def test_a_flow_s_own_metadata_stands_alone(unworked: Gate) -> None:
-    """What a long-running operation set under the memo key `counterstep.metadata` is its metadata."""
+    """What a long-running operation set under its memo key is its metadata, also as the JSON of a message."""
     async with unworked() as served:
-        id, point = new_id(), new_id()
-        own = {"metadata": {"done": 3, "total": 4}, "resume_point": "x"}
-        await served.start("book@1.0.0", {}, id, memo={"counterstep.metadata": own})
-        await served.start("book@1.0.0", {}, point, memo={"counterstep.metadata": {"resume_point": "x"}})
-        assert json_of((await get(served, id)).metadata) == {"done": 3, "total": 4}
-        assert json_of((await get(served, point)).metadata)["resume_point"] == "x"
+        own, typed, progress = new_id(), new_id(), new_id()
+        message = {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"}
+        memo: dict[str, Any] = {
+            "counterstep.metadata": {"done": 3},
+            "counterstep.progress": {"steps_done": 1},
+        }
+        await served.start("book@1.0.0", {}, own, memo=memo)
+        await served.start("book@1.0.0", {}, typed, memo={"counterstep.metadata": message})
+        memo = {"counterstep.progress": {"steps_done": 7, "resume_point": "x", "other": 1}}
+        await served.start("book@1.0.0", {}, progress, memo=memo)
+        assert json_of((await get(served, own)).metadata) == {"done": 3}
+        assert MessageToDict((await get(served, typed)).metadata) == message
+        shown = json_of((await get(served, progress)).metadata)
+        assert (shown["steps_done"], shown["resume_point"], "other" in shown) == (7, "x", False)
+
+
+async def test_shows_which_steps_are_at_work(gate: Gate, world: World) -> None:
+    """The steps that Temporal shows as pending are `current`; when it is done none is."""
+    async with gate() as served:
+        world.switch("hold-a")
+        id = new_id()
+        await served.start("book@1.0.0", {"flight": "LH1"}, id)
+        await world.until("a", 1)
+        assert json_of((await get(served, id)).metadata)["current"] == ["a"]
+        world.switch("go-a")
+        assert json_of((await ended(served, id)).metadata)["current"] == []
 
 
 async def test_names_with_any_character_come_back(unworked: Gate) -> None:
-    """A workflow id with slashes, colons and umlauts has a name that Get understands, under any parent."""
+    """A workflow id with slashes, colons and umlauts has a name that works, over gRPC and HTTP, under any parent."""
     async with unworked() as served:
-        id = new_id("a/b:c ü~%20.")
+        id = new_id("a/b:cancel ü~%20.")
         await served.start("book@1.0.0", {}, id)
         name = operation_name(id)
-        assert name.startswith("operations/a~2Fb~3Ac~20~C3~BC~7E~2520.")
+        assert name.startswith("operations/a%2Fb%3Acancel%20%C3%BC~%2520.")
         for asked in (name, f"projects/p/locations/l/{name}"):
             found = await served.stub.GetOperation(GetOperationRequest(name=asked))
             assert found.name == asked
+            assert (await served.http.get(f"/v1/{asked}")).json()["name"] == asked
+        loose = f"operations/{name.removeprefix('operations/').replace('%3A', ':')}"
+        assert (await served.stub.GetOperation(GetOperationRequest(name=loose))).name == name
+
+
+async def test_an_encoded_verb_is_no_verb(unworked: Gate) -> None:
+    """Posting to the operation `x:cancel` doesn't cancel `x`."""
+    async with unworked() as served:
+        id = new_id()
+        await served.start("book@1.0.0", {}, id)
+        for name, status in ((f"{id}:cancel", 404), (id, 200)):
+            answer = await served.http.post(f"/v1/{operation_name(name)}:cancel")
+            assert answer.status_code == status
+        assert (await served.http.post(f"/v1/{operation_name(f'{id}:cancel')}")).status_code == 404

@@ -83,6 +83,8 @@ NASTY = st.one_of(
             "~2e~2e",
             "~FF",
             "%2e%2e",
+            "%00",
+            "%C3",
             "a" * 1100,
             "~41",
             "' OR ''='",
@@ -247,8 +249,8 @@ def test_a_name_that_is_not_there_is_not_found(target: Target, method: str) -> N
         "none",
         "operations/",
         "operations/a b",
-        "operations/~4",
-        "operations/~41",
+        "operations/%4",
+        "operations/%ff",
         "/operations/a",
     ):
         found = call(target, method, GetOperationRequest(name=name).SerializeToString())

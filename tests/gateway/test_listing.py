@@ -19,11 +19,13 @@ async def page(served: Served, **asked: Any) -> Any:
     return await served.stub.ListOperations(ListOperationsRequest(name="operations", **asked))
 
 
-async def names(served: Served, filter: str, sizes: tuple[int, ...] = (50,)) -> list[str]:
-    """Follow the tokens to the end, with one page size after another."""
-    found, token, turn = [], "", 0
+async def names(served: Served, filter: str, sizes: tuple[int, ...] = (50,), *others: Served) -> list[str]:
+    """Follow the tokens to the end, with one page size after another, from one gateway and another."""
+    found, token, turn, asked = [], "", 0, (served, *others)
     while True:
-        answer = await page(served, filter=filter, page_size=sizes[turn % len(sizes)], page_token=token)
+        answer = await page(
+            asked[turn % len(asked)], filter=filter, page_size=sizes[turn % len(sizes)], page_token=token
+        )
         assert len(answer.operations) <= sizes[turn % len(sizes)]
         found += [operation.name for operation in answer.operations]
         token, turn = answer.next_page_token, turn + 1
@@ -181,14 +183,14 @@ async def test_a_thousand_operations_are_listed_once(unworked: Gate) -> None:
 
 
 async def test_the_page_size_may_change(unworked: Gate) -> None:
-    """Pages of 7, 20 and 1 in turn: nothing twice, nothing missing, newest first."""
-    async with unworked() as served:
+    """Pages of 7, 20 and 1 in turn, from two gateways in turn: nothing twice, nothing missing, newest first."""
+    async with unworked() as served, unworked() as other:
         kind = new_id("kind")
         ids = [new_id(f"op-{number}") for number in range(30)]
         for id in ids:
             await served.start(kind, 1, id)
         await listed(served, f"definition={kind}", 30)
-        found = await names(served, f"definition={kind}", (7, 20, 1))
+        found = await names(served, f"definition={kind}", (7, 20, 1), other)
         assert found == [operation_name(id) for id in reversed(ids)]
 
 

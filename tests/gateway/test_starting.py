@@ -81,6 +81,7 @@ async def test_one_request_starts_one_flow(gate: Gate, world: World) -> None:
         ("book", b"\xff\xfe", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("plain", b"NaN", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("plain", "secret words", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
+        ("book", {"flight": "x" * 2_050_000}, (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("plain", b"1" * (2**21 + 1), (400, "INVALID_ARGUMENT", "REQUEST_TOO_LARGE"), "body"),
         ("saga", {"id": "x", "steps": []}, (400, "INVALID_ARGUMENT", "INVALID_PLAN"), "input"),
         ("boko", {}, (404, "NOT_FOUND", "FLOW_NOT_FOUND"), None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -138,6 +138,50 @@ class Wordy(LongRunning[list[int], None, None, Wide], id="wordy", version="1.0.0
         self.metadata = Wide(text="x" * 20_000)
 
 
+class Timely(
+    LongRunning[EmptyInput, None, None, None], id="timely", version="1.0.0",
+    policy=Policy(deadline=HOUR * 1.5),
+):  # fmt: skip
+    """A step and an hour in each leg, for ever; but it has an hour and a half."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(a, 1)
+        await self.wait(HOUR, resume_point="more")
+
+
+class LegsChanged(LongRunning[int, str, dict[str, int], None], id="legs", version="1.0.0"):
+    """`Legs`, whose state was changed without a new version."""
+
+    async def run(self, input: int) -> str:
+        return "never"
+
+
+class Heavy(LongRunning[EmptyInput, None, str, None], id="heavy", version="1.0.0"):
+    """Leave a state that is too large."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(a, 1)
+        self.state = workflow.random().randbytes(1_500_000).hex()
+        await self.wait(resume_point="never")
+
+
+class Polite(LongRunning[EmptyInput, int, int, None], id="polite", version="1.0.0"):
+    """End a leg while a handler is at work, which changes the state."""
+
+    @workflow.update
+    async def linger(self) -> int:
+        """Take a second, then count."""
+        await workflow.sleep(1)
+        self.state += 1
+        return self.state
+
+    async def run(self, input: EmptyInput) -> int:
+        if self.resume_point == "":
+            await self.approval("go")
+            await self.wait(resume_point="then")
+        return self.state
+
+
 class Kinder(LongRunning[EmptyInput, list[str], None, Progress], id="kinder", version="1.0.0"):
     """Try what a leg may not do, and give the refusals."""
 
@@ -152,14 +196,14 @@ class Kinder(LongRunning[EmptyInput, list[str], None, Progress], id="kinder", ve
 
     async def run(self, input: EmptyInput) -> list[str]:
         found = []
-        calls: list[Awaitable[Any]] = [
-            self.wait(resume_point="no name!"),
-            self.gather(self.wait(HOUR / 3600, name="side"), self.wait(resume_point="beside")),
-            self.execute(Many, 3),
+        calls: list[Callable[[], Awaitable[Any]]] = [
+            lambda: self.wait(resume_point="no name!"),
+            lambda: self.gather(self.wait(HOUR / 3600, name="side"), self.wait(resume_point="beside")),
+            lambda: self.execute(Many, 3),
         ]
         for call in calls:
             try:
-                await call
+                await call()
             except DefinitionError as error:
                 found.append(error.message)
         await self.approval("go")

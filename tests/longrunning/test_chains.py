@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 
+from activities import EmptyInput
 from flows import start, undo
 from tests.conftest import Serve
-from tests.longrunning.operations import Journey, Legs, a, b, keyed
+from tests.longrunning.operations import Heavy, Journey, Legs, LegsChanged, a, b, keyed
 from tests.support import World, causes, events_of, eventually, failure_of, new_id, reset
 
 
@@ -82,6 +84,42 @@ async def test_reset_of_a_leg_goes_on_in_it(serve: Serve, world: World, task_que
     keys = [key for _, key in world.calls]
     assert keys[1] == keys[2] and keys[0] != keys[1]
     assert [step for step, _ in world.calls[3:]] == ["undo same"] * 2
+
+
+async def test_a_state_that_fits_no_more_is_a_bug(serve: Serve, world: World, task_queue: str) -> None:
+    """New code can't read the state of an open run: its task is tried until better code arrives; nothing ends, or is undone."""
+    async with serve(keyed, Legs) as client:
+        handle = await start(client, Legs, 2, id=new_id(), task_queue=task_queue)
+        last = await _in_leg(client, handle.id, "p1", "long", "waiting")
+    async with serve(keyed, LegsChanged):
+        again = await reset(client, last, 4)
+        while (await events_of(again)).count("WORKFLOW_TASK_FAILED") < 2:
+            await asyncio.sleep(0.05)
+        failed = [
+            e
+            async for e in again.fetch_history_events()
+            if e.HasField("workflow_task_failed_event_attributes")
+        ]
+        message = failed[-1].workflow_task_failed_event_attributes.failure.message
+        await again.terminate()
+    assert message.startswith(
+        "what the leg before left doesn't fit any more: legs@1.0.0: state doesn't fit dict"
+    )
+    assert len(world.calls) == 2
+
+
+async def test_a_state_that_is_too_large(serve: Serve, world: World, task_queue: str) -> None:
+    """What can't be handed to the next leg ends the run in this one, and unwinds it."""
+    async with serve(a, Heavy) as client:
+        handle = await start(client, Heavy, EmptyInput(), id=new_id(), task_queue=task_queue)
+        kind, message = causes(await failure_of(handle))[1]
+    assert kind == "HistoryLimit"
+    assert re.fullmatch(
+        r"what this flow carries into its next run has \d+ bytes packed, 2031616 are allowed; "
+        "keep large values elsewhere and pass references",
+        message,
+    )
+    assert world.calls == [("a", 1), ("undo a", 1, "done", 2)]
 
 
 async def test_started_by_range(skipping: Serve, world: World, task_queue: str) -> None:

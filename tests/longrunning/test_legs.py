@@ -10,7 +10,8 @@ from temporalio.client import WorkflowExecutionStatus
 from activities import EmptyInput
 from flows import start
 from tests.conftest import Serve
-from tests.longrunning.operations import Held, Journey, Kinder, Legs, Many, a, b, keyed
+from tests.longrunning.operations import Held, Journey, Kinder, Legs, Many, Polite, Timely, a, b, keyed
+from tests.longrunning.waiting import took
 from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 
@@ -169,11 +170,57 @@ async def test_where_a_leg_can_not_end(serve: Serve, task_queue: str, cache: int
     ]
 
 
+async def test_long_unwinding_goes_on_as_new(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight legs, the last one fails, and a run takes three undos: they go on in further runs, each once, newest first."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 25)
+    world.switch("fail-leg-7")
+    async with serve(keyed, Legs) as client:
+        handle = await start(client, Legs, 8, id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+        last = client.get_workflow_handle(handle.id)
+        status, progress = await last.query("status"), await last.query("metadata")
+    down = "step same (keyed@1.0.0) failed after 1 attempt: RuntimeError: leg-7 is down"
+    assert found[0] == ("RolledBack", f"legs@1.0.0 rolled back: {down}")
+    keys = [key for _, key in world.calls]
+    assert keys[8:] == keys[6::-1]
+    assert status["steps"] == {"same": "failed", **{f"leg:{n}/same": "undone" for n in range(6, -1, -1)}}
+    assert (progress["state"], progress["resume_point"]) == ("rolled_back", "p7")
+
+
+async def test_the_deadline_counts_from_the_first_start(
+    skipping: Serve, world: World, task_queue: str
+) -> None:
+    """A deadline of an hour and a half ends the second leg, an hour each, in its middle; both steps are undone."""
+    async with skipping(a, Timely) as client:
+        handle = await start(client, Timely, EmptyInput(), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(handle))[1] == (
+            "DeadlineExceeded",
+            "timely@1.0.0 didn't end within 1:30:00",
+        )
+        assert 5400 <= await took(client, handle) < 5410
+    assert world.calls == [("a", 1)] * 2 + [("undo a", 1, "done", 2)] * 2
+
+
+async def test_handlers_end_before_a_leg_does(serve: Serve, task_queue: str, cache: int) -> None:
+    """A leg ends while an update is at work: the update is answered, and what it did to the state is in the next leg."""
+    async with serve(Polite, cache=cache) as client:
+        handle = await start(client, Polite, EmptyInput(), id=new_id(), task_queue=task_queue)
+        while (await handle.query("status"))["steps"].get("go") != "waiting for approval":
+            await asyncio.sleep(0.05)
+        lingering = asyncio.create_task(handle.execute_update("linger", result_type=int))
+        await asyncio.sleep(0.3)
+        await handle.execute_update("approve", {"name": "go"})
+        assert await handle.result() == 1
+        assert await lingering == 1
+
+
 @pytest.mark.parametrize(
-    "count", [20, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(1200)])]
+    "count", [6, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])]
 )
 async def test_many_legs_stay_small(serve: Serve, task_queue: str, count: int) -> None:
-    """Twenty resumes, and a thousand: the state is counted on, and no run has more than six events."""
+    """Six resumes, and a thousand, one a second: the state is counted on, and no run has more than six events."""
     async with serve(Many) as client:
         handle = await start(client, Many, count, id=new_id(), task_queue=task_queue)
         assert await handle.result() == count

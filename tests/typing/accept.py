@@ -130,6 +130,15 @@ class Import(LongRunning[Spec, list[Network], list[str], Progress], id="import",
         return await self.wait(timedelta(days=365), resume_point="next-year")
 
 
+class Parent(Sequence[EmptyInput, int], id="parent", version="1.0.0"):
+    async def run(self, input: EmptyInput) -> int:
+        made = await self.execute(Inner, "10.0.0.0/8", child=True, step="net", hold=False)
+        assert_type(made, Report[str, list[Network]])
+        counted = await self.execute(inner, EmptyInput(), child=True)
+        assert_type(counted, Report[EmptyInput, int])
+        return counted.output
+
+
 async def never(operation: Import) -> None:
     assert_type(await operation.wait(resume_point="x"), NoReturn)
 
@@ -158,6 +167,8 @@ def outer(dag: Dag, params: Spec) -> None:
     assert_type(dag.step("c", create_network, params), Pending[Network])
     assert_type(dag.step("d", create_network, params, after=[a, b]), Step[Network])
     assert_type(dag.subsaga("e", inner, {}), Step[int])
+    assert_type(dag.flow("f", inner, {}), Step[int])
+    assert_type(dag.flow("g", Inner, "10.0.0.0/8", after=[a]), Step[list[Network]])
 
 
 assert_type(inner, Saga[EmptyInput, int])

@@ -42,6 +42,8 @@ class Deploy(Sequence[Spec, Network], id="deploy", version="1.0.0"):
         await self.execute_n(create, input, n=1)  # type: ignore[call-arg]
         await self.execute(Inner, "a")  # type: ignore[misc]
         await self.execute(Inner, 1, retry=Retry())  # type: ignore[call-overload]
+        await self.execute(create, input, child=True)  # type: ignore[call-overload]
+        await self.execute(Inner, "a", child=True)  # type: ignore[misc]
         await self.wait(3)  # type: ignore[arg-type]
         number: str = (await self.execute(length, "a")).output  # type: ignore[assignment]
         text: str = (await self.execute(Inner, 1)).output  # type: ignore[assignment]

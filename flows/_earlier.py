@@ -1,0 +1,89 @@
+"""Answers of the run that this one goes on from: a call that succeeded there isn't made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from activities import Definition, InvalidInput
+from activities._schema import Schema
+from counterstep.reports import ExecutionSeries, Report, report_id
+from flows._resume import Taken
+from flows._run import Run
+from flows._undo import UndoRecord
+
+if TYPE_CHECKING:
+    from flows._scope import Scope
+
+AnyReport = Report[Any, Any]
+
+
+class AnyFlow(Protocol):
+    """What can be called, as far as its types go: an operation, a sequence, a saga."""
+
+    @property
+    def definition(self) -> Definition:
+        """Id, version, description."""
+        ...
+
+    @property
+    def input(self) -> Schema[Any]:
+        """The type of its input."""
+        ...
+
+    @property
+    def output(self) -> Schema[Any]:
+        """The type of its result."""
+        ...
+
+
+def newest(run: Run, digest: str, series: tuple[str, int] | None) -> Taken | None:
+    """Give the newest step of the earlier run that an equal call left: a success first.
+
+    A member of a series may answer a plain call, but runs again only as that member.
+    """
+    found = run.taken.get(digest, [])
+    mine = [taken for taken in found if taken.header.series == series]
+    left = [taken for taken in (mine if series else found) if taken.answers] or mine
+    return left[-1] if left else None
+
+
+def left_of(run: Run, taken: Taken) -> list[UndoRecord]:
+    """Take out what may have to be undone of a step of the earlier run, or of a child flow's steps."""
+    found, inner = run.taken_records, f"{taken.flow}/"
+    names = [n for n in found if n == taken.step or (taken.flow and n.startswith(inner))]
+    return [found.pop(name) for name in names]
+
+
+def answered_by(scope: Scope, called: AnyFlow, input: Any, digest: str, taken: Taken) -> AnyReport | None:
+    """Answer a call from the earlier run, if its output still fits the type; its effect is now this scope's."""
+    try:
+        result = tuple(called.output.load_value(value, taken.step) for value in taken.output)
+    except InvalidInput:
+        return None
+    run = scope.run
+    scope.records += left_of(run, taken)
+    report = replace(_report(run, taken, called.definition), input=input, result=result)
+    scope.children.append(lambda: report)
+    run.calls.add(digest, report)
+    run.settled(taken.step, taken.status)
+    return report
+
+
+def _report(run: Run, taken: Taken, definition: Definition) -> AnyReport:
+    header, finished = taken.header, taken.timestamp and datetime.fromisoformat(taken.timestamp)
+    return Report(
+        id=report_id(run.identity(taken.step, header)),
+        definition=definition,
+        step=taken.step,
+        input=taken.input,
+        outcome=taken.status,
+        timestamp=finished or None,
+        finished=finished or None,
+        skipped=taken.skipped,
+        execution_series=ExecutionSeries(*header.series) if header.series else None,
+        key=taken.key,
+        is_flow=bool(taken.flow),
+        answered_from=(header.workflow or run.info.workflow_id, header.origin or header.run),
+    )
