@@ -15,8 +15,8 @@ from temporalio.client import Client, WorkflowFailureError
 from counterstep.reports import Report, fetch_report, saga_log, workflow_report
 from flows import start
 from tests.conftest import Serve
+from tests.reports.flows import work
 from tests.reports.looking import undos
-from tests.sagas.operations import work
 from tests.support import World, new_id
 
 AnyReport = Report[Any, Any]
