@@ -92,14 +92,18 @@ class Operation(Generic[In, Out]):
         return _types(self.handler, self.definition)
 
     @cached_property
+    def _schemas(self) -> tuple[Schema[In], Schema[Out]]:
+        return Schema(self._types[0]), Schema(self._types[1])
+
+    @property
     def input(self) -> Schema[In]:
         """The type of the input."""
-        return Schema(self._types[0])
+        return self._schemas[0]
 
-    @cached_property
+    @property
     def output(self) -> Schema[Out]:
         """The type of the output."""
-        return Schema(self._types[1])
+        return self._schemas[1]
 
     @property
     def deps_type(self) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from activities import Definition, InvalidInput
-from activities._schema import Schema
 from counterstep.reports import ExecutionSeries, Report, report_id
+from flows._declaration import Declaration
 from flows._resume import Taken
 from flows._run import Run
 from flows._undo import UndoRecord
@@ -17,25 +17,6 @@ if TYPE_CHECKING:
     from flows._scope import Scope
 
 AnyReport = Report[Any, Any]
-
-
-class AnyFlow(Protocol):
-    """What can be called, as far as its types go: an operation, a sequence, a saga."""
-
-    @property
-    def definition(self) -> Definition:
-        """Id, version, description."""
-        ...
-
-    @property
-    def input(self) -> Schema[Any]:
-        """The type of its input."""
-        ...
-
-    @property
-    def output(self) -> Schema[Any]:
-        """The type of its result."""
-        ...
 
 
 def newest(run: Run, digest: str, series: tuple[str, int] | None) -> Taken | None:
@@ -56,7 +37,7 @@ def left_of(run: Run, taken: Taken) -> list[UndoRecord]:
     return [found.pop(name) for name in names]
 
 
-def answered_by(scope: Scope, called: AnyFlow, input: Any, digest: str, taken: Taken) -> AnyReport | None:
+def answered_by(scope: Scope, called: Declaration, input: Any, digest: str, taken: Taken) -> AnyReport | None:
     """Answer a call from the earlier run, if its output still fits the type; its effect is now this scope's."""
     try:
         result = tuple(called.output.load_value(value, taken.step) for value in taken.output)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from activities import Definition, DefinitionError, Operation, OperationNotFound, Registry
-from activities._schema import Schema
 from flows._control import Decision
+from flows._declaration import Declaration
 from flows._errors import refusal
 from flows._fields import lacks
 from flows._fit import misfits
@@ -28,27 +28,7 @@ from flows._plan_shape import linked, shape_problems
 from flows._template import Ref, missing, refs
 from flows._undo import UndoSpec
 
-
-class Typed(Protocol):
-    """What a step runs, as far as its types go: an operation or a flow."""
-
-    @property
-    def definition(self) -> Definition:
-        """Id, version, description."""
-        ...
-
-    @property
-    def input(self) -> Schema[Any]:
-        """The type of its input."""
-        ...
-
-    @property
-    def output(self) -> Schema[Any]:
-        """The type of its output."""
-        ...
-
-
-Declared = Mapping[str, Typed]
+Declared = Mapping[str, Declaration]
 
 
 def complete(
@@ -69,7 +49,7 @@ def complete(
         InvalidPlan: one message, a line for each mistake.
     """
     found = list(problems)
-    declared: dict[str, Typed] = {}
+    declared: dict[str, Declaration] = {}
     bare = linked(plan)
     steps = tuple(_complete(step, registry, declared, found) for step in bare.steps)
     whole = bare.model_copy(update={"steps": steps})
@@ -102,7 +82,9 @@ def _header(plan: Plan) -> Iterator[str]:
         yield f"the plan: {error.message}"
 
 
-def _complete(step: PlanStep, registry: Registry, declared: dict[str, Typed], found: list[str]) -> PlanStep:
+def _complete(
+    step: PlanStep, registry: Registry, declared: dict[str, Declaration], found: list[str]
+) -> PlanStep:
     if isinstance(step, ConstantStep):
         return step.model_copy(update={"value": frozen(step.value)})
     if isinstance(step, FlowStep):
@@ -124,7 +106,7 @@ def _complete(step: PlanStep, registry: Registry, declared: dict[str, Typed], fo
 
 
 def _complete_flow(
-    step: FlowStep, registry: Registry, declared: dict[str, Typed], found: list[str]
+    step: FlowStep, registry: Registry, declared: dict[str, Declaration], found: list[str]
 ) -> FlowStep:
     try:
         flow: Any = registry.retrieve(step.flow)

@@ -45,14 +45,18 @@ class Saga(Generic[P, O]):
         return _types(self.builder, self.definition)
 
     @cached_property
+    def _schemas(self) -> tuple[Schema[P], Schema[O]]:
+        return Schema(self._types[0]), Schema(self._types[1])
+
+    @property
     def input(self) -> Schema[P]:
         """The type of the params."""
-        return Schema(self._types[0])
+        return self._schemas[0]
 
-    @cached_property
+    @property
     def output(self) -> Schema[O]:
         """The type of the output of the step that the builder returns."""
-        return Schema(self._types[1])
+        return self._schemas[1]
 
     @property
     def returns(self) -> bool:

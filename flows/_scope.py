@@ -16,7 +16,8 @@ from activities._wire import StepHeader, Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
 from flows._child import ChildSpec, ExecutingChild, again_of
-from flows._earlier import AnyFlow, answered_by, left_of, newest
+from flows._declaration import Declaration
+from flows._earlier import answered_by, left_of, newest
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
@@ -111,7 +112,7 @@ class Scope:
             return await self._shared(member, lambda: self._new(op, input, data, digest, options))
         return await self.once(digest, lambda: self._new(op, input, data, digest, options))
 
-    async def execute_child(self, flow: AnyFlow, input: Any, options: Options) -> AnyReport:
+    async def execute_child(self, flow: Declaration, input: Any, options: Options) -> AnyReport:
         """Execute a flow as a child workflow, or answer from an equal call.
 
         Raises:
