@@ -52,6 +52,7 @@ class HttpService:
         calls: permission, metrics, errors.
         metrics: for ``/metrics``.
         serving: whether Temporal answers, for ``/healthz``.
+        open: whether no token is asked for, so that a browser could be tricked into a call.
         hosts: names that requests may call this gateway; any, if there are none.
         wait_limit: seconds that a wait may take.
     """
@@ -61,6 +62,7 @@ class HttpService:
     calls: Calls
     metrics: Metrics
     serving: Callable[[], Awaitable[bool]]
+    open: bool
     hosts: frozenset[str]
     wait_limit: float
 
@@ -162,8 +164,8 @@ class HttpService:
         """Refuse what a web page makes a browser send to a gateway that asks for no token."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = (request.url.hostname or "").lower()
-        foreign = origin is not None and origin.partition("://")[2] != host
-        if self.hosts and (foreign or name not in self.hosts):
+        foreign = self.open and origin is not None and origin.partition("://")[2] != host
+        if foreign or (self.hosts and name not in self.hosts):
             said = (
                 "web pages elsewhere, and other names for this host, are refused where no token is asked for"
             )

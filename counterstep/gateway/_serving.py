@@ -35,6 +35,8 @@ from counterstep.gateway._waits import Waits
 
 _CHECK_EVERY = 3.0
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of a gateway that asks for nothing; others come from a web page that tricks a browser."""
+
 _log = logging.getLogger("counterstep.gateway")
 
 
@@ -137,7 +139,8 @@ async def gateway(
         Calls("http", access, metrics),
         metrics,
         health.serving,
-        _hosts(settings, access),
+        not access.tokens,
+        frozenset() if access.tokens or settings.client_ca else _LOCAL,
         seconds,
     )
     async with contextlib.AsyncExitStack() as stack:
@@ -271,11 +274,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _hosts(settings: GatewaySettings, access: Access) -> frozenset[str]:
-    """Give the names that a gateway without tokens answers to; others come from a web page that tricks a browser."""
-    return frozenset() if access.tokens or settings.client_ca or not settings.http else _LOCAL
 
 
 def _socket(where: str) -> socket.socket:

@@ -19,17 +19,11 @@ from counterstep.gateway._names import full_name
 from counterstep.gateway._packing import pack, pack_json, pack_payload
 from counterstep.gateway._states import OPEN
 from counterstep.gateway._temporal import Run, Temporal
+from flows._metadata import METADATA, PROGRESS, FlowMetadata
 from flows._status import MEMO
-
-METADATA = "counterstep.metadata"
-"""Memo key under which a long-running operation shows its own metadata."""
-
-PROGRESS = "counterstep.progress"
-"""Memo key under which it shows how far it is: steps done, resume point."""
 
 UNREADABLE = "the failure can't be read here: the gateway lacks its codec (--module)"
 _FROM_MEMO = ("reason", "not_undone")
-_FROM_PROGRESS = ("steps_done", "steps_total", "resume_point")
 
 
 @dataclass(frozen=True)
@@ -103,13 +97,15 @@ async def _metadata(temporal: Temporal, run: Run, state: str, digest: Any) -> An
     """Give what the operation itself set as its metadata, or what is known of every flow."""
     if METADATA in run.memo.fields:
         return pack_payload(await temporal.decoded(run.memo.fields[METADATA]))
-    shown: dict[str, Any] = {"flow": run.type, "state": state, "current": list(run.pending)}
-    shown |= {"run_id": run.run_id, "started": run.started.ToJsonString()}
+    memo = {MEMO: digest, PROGRESS: await _memo(temporal, run, PROGRESS)}
+    known = FlowMetadata.of_memo(run.type, state, memo, run.pending).model_dump(
+        mode="json", exclude_none=True
+    )
+    shown = known | {"state": state, "run_id": run.run_id, "started": run.started.ToJsonString()}
     if run.closed is not None:
         shown["finished"] = run.closed.ToJsonString()
-    for about, keys in ((digest, _FROM_MEMO), (await _memo(temporal, run, PROGRESS), _FROM_PROGRESS)):
-        if isinstance(about, dict):
-            shown |= {key: about[key] for key in keys if key in about}
+    if isinstance(digest, dict):
+        shown |= {key: digest[key] for key in _FROM_MEMO if key in digest}
     return pack_json(shown)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from temporalio.exceptions import ApplicationError
 
 from activities import Context, Outcome, operation
-from flows import Dag, Policy, Sequence, Step, saga
+from flows import Dag, LongRunning, Policy, Sequence, Step, saga
 from tests.sample import a, b
 from tests.support import World
 
@@ -125,5 +125,42 @@ def pair(dag: Dag, params: int) -> Step[int]:
     return dag.append("b", b, first.ref())
 
 
+class Shown(BaseModel):
+    p: int | None = None
+    q: int | None = None
+
+
+class Counting(LongRunning[int, dict[str, int], list[int], Shown], id="counting", version="1.0.0"):
+    """Go through as many legs as it is told, and show each."""
+
+    async def run(self, input: int) -> dict[str, int]:
+        self.metadata = Shown(p=len(self.state))
+        if len(self.state) < input:
+            self.state = [*self.state, len(self.state)]
+            await self.wait(resume_point=f"leg-{len(self.state)}")
+        await self.execute(a, input)
+        self.metadata = Shown(q=input)
+        return {"n": len(self.state)}
+
+
+class Quiet(LongRunning[int, None, int, None], id="quiet", version="1.0.0"):
+    """Show nothing."""
+
+    async def run(self, input: int) -> None:
+        if self.resume_point == "":
+            await self.wait(resume_point="second")
+        await self.execute(a, input)
+
+
+class Resting(LongRunning[int, int, int, None], id="resting", version="1.0.0"):
+    """Rest, and go on in another leg."""
+
+    async def run(self, input: int) -> int:
+        if self.resume_point == "":
+            await self.wait(timedelta(seconds=1), resume_point="rested")
+        return (await self.execute(a, input)).output
+
+
 FLOWS = (Book, Nothing, Plain, Refused, Leaving, Keeping, Holding, Late, Waiting, pair)
 EVERYTHING = (*FLOWS, a, b, refusing, unfixable)
+LONG = (Counting, Quiet, Resting, a)

@@ -188,6 +188,8 @@ async def test_client_certificates_are_required_and_checked(
             async with httpx.AsyncClient(base_url=str(served.http), verify=context) as http:
                 if expected == "NOT_FOUND":
                     assert (await http.get("/v1/operations/none")).status_code == 404
+                    headers = {"origin": "https://evil.example"}
+                    assert (await http.get("/v1/operations/none", headers=headers)).status_code == 403
                 else:
                     with pytest.raises(httpx.TransportError):
                         await http.get("/v1/operations/none")

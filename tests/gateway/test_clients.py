@@ -96,7 +96,7 @@ async def test_operations_client_gives_a_future_that_works(gate: Gate, world: Wo
 
 
 async def test_operations_client_cancels_lists_and_deletes(gate: Gate, world: World) -> None:
-    """`cancel` unwinds, then `result` raises Cancelled; a deleted operation is NotFound."""
+    """LRO-11: `cancel` unwinds, then `result` raises Cancelled; a deleted operation is NotFound."""
 
     def use(client: OperationsClient, name: str) -> None:
         future = operation.from_gapic(client.get_operation(name), client, Struct, metadata_type=Struct)

@@ -40,7 +40,7 @@ def get(served: Served, id: str) -> object:
 
 
 async def test_a_deleted_operation_is_gone_and_its_flow_goes_on(gate: Gate, world: World) -> None:
-    """Delete of a running one: OK, then NOT_FOUND everywhere, and the flow ends as it would have."""
+    """LRO-19, P4: Delete of a running one: OK, then NOT_FOUND everywhere, and the flow ends as it would have."""
     async with gate() as served:
         world.switch("hold-a")
         id = new_id()
@@ -107,7 +107,7 @@ async def test_a_tombstone_ends_when_its_flow_has_and_still_hides_it(unworked: G
 
 
 async def test_what_temporal_forgot_is_not_found(unworked: Gate) -> None:
-    """Past its retention, or deleted in Temporal itself: NOT_FOUND."""
+    """P9: Past its retention, or deleted in Temporal itself: NOT_FOUND."""
     async with unworked() as served:
         id = new_id()
         await (await served.start("book@1.0.0", {}, id)).terminate()

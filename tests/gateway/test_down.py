@@ -40,7 +40,7 @@ async def code(call: Any) -> str:
 async def test_without_a_worker_every_method_answers(
     unworked: Gate, serve: Serve, world: World, task_queue: str
 ) -> None:
-    """Get, List, Wait, Cancel and Delete while no worker runs; a cancel is done once one comes."""
+    """P1, P3: Get, List, Wait, Cancel and Delete while no worker runs; a cancel is done once one comes."""
     world.switch("hold-a")
     async with unworked() as served:
         async with serve(*EVERYTHING):

@@ -46,7 +46,7 @@ async def ended(served: Served, id: str) -> Operation:
 
 
 async def test_is_there_at_once_without_a_worker(unworked: Gate) -> None:
-    """Right after the start, with no worker anywhere: the name, not done, no result, the state."""
+    """LRO-1: Right after the start, with no worker anywhere: the name, not done, no result, the state."""
     async with unworked() as served:
         id = new_id()
         await served.start("book@1.0.0", {"flight": "LH1"}, id)
@@ -59,7 +59,7 @@ async def test_is_there_at_once_without_a_worker(unworked: Gate) -> None:
 
 
 async def test_a_flow_that_completes_has_its_result_as_response(gate: Gate) -> None:
-    """An object is a Struct, nothing is Empty, other JSON a Value; what a double can't hold is text."""
+    """P6, LRO-14: An object is a Struct, nothing is Empty, other JSON a Value; what a double can't hold is text."""
     async with gate() as served:
         book, nothing, plain = new_id("book"), new_id("nothing"), new_id("plain")
         await served.start("book@1.0.0", {"flight": "LH1", "seats": 2}, book)
@@ -90,7 +90,7 @@ ENDS: list[tuple[str, Any, str, str, str]] = [
 
 
 async def test_a_flow_that_fails_has_the_code_of_its_end(gate: Gate) -> None:
-    """The table of docs/gateway.md, with one ErrorInfo each, and the failure's own message."""
+    """P28: The table of docs/gateway.md, with one ErrorInfo each, and the failure's own message."""
     async with gate() as served:
         ids = [new_id(f"end-{number}") for number in range(len(ENDS))]
         for id, (flow, input, *_) in zip(ids, ENDS, strict=True):
@@ -105,7 +105,7 @@ async def test_a_flow_that_fails_has_the_code_of_its_end(gate: Gate) -> None:
 
 
 async def test_a_raised_status_arrives_whole(gate: Gate) -> None:
-    """A google.rpc.Status in what an operation raised: the same code, message and details; never code 0."""
+    """LRO-15: A google.rpc.Status in what an operation raised: the same code, message and details; never code 0."""
     async with gate() as served:
         whole, zero = new_id("whole"), new_id("zero")
         await served.start("refused@1.0.0", "status", whole)

@@ -191,7 +191,7 @@ def call(target: Target, method: str, data: bytes) -> str:
 @HARD
 @given(request=REQUESTS | BYTES)
 def test_hostile_calls_over_grpc(target: Target, request: tuple[str, bytes]) -> None:
-    """Names, filters, tokens, sizes, times, and bytes that are no request: a documented code, and on it goes."""
+    """P21: Names, filters, tokens, sizes, times, and bytes that are no request: a documented code, and on it goes."""
     assert call(target, *request) in CODES
 
 
@@ -240,7 +240,7 @@ def checked(answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("method", ["GetOperation", "WaitOperation", "CancelOperation", "DeleteOperation"])
 def test_a_name_that_is_not_there_is_not_found(target: Target, method: str) -> None:
-    """NOT_FOUND wherever a name is used; what can't be a name is INVALID_ARGUMENT."""
+    """LRO-5: NOT_FOUND wherever a name is used; what can't be a name is INVALID_ARGUMENT."""
     assert (
         call(target, method, GetOperationRequest(name="operations/none").SerializeToString()) == "NOT_FOUND"
     )

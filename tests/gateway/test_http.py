@@ -14,7 +14,7 @@ from tests.support import World, new_id
 
 
 async def test_an_error_has_the_shape_of_aip_193(unworked: Gate) -> None:
-    """`{"error": {code, status, message, details}}`, with one ErrorInfo; also where there is no such path or method."""
+    """P23: `{"error": {code, status, message, details}}`, with one ErrorInfo; also where there is no such path or method."""
     async with unworked() as served:
         answer = await served.http.get("/v1/operations/none")
         assert answer.json() == {
@@ -42,7 +42,7 @@ async def test_an_error_has_the_shape_of_aip_193(unworked: Gate) -> None:
 
 
 async def test_cancel_takes_an_empty_body(gate: Gate, world: World) -> None:
-    """Content type JSON and no body, as Google's client sends it: OK, twice; the flow unwinds."""
+    """P27: Content type JSON and no body, as Google's client sends it: OK, twice; the flow unwinds."""
     async with gate() as served:
         world.switch("hold-a")
         id = new_id()

@@ -48,7 +48,7 @@ async def refused(served: Served, **asked: Any) -> str:
 
 
 async def test_filters_choose_by_done_state_and_definition(unworked: Gate) -> None:
-    """`done`, AND, OR, NOT, definition by id, version and prefix, state: each gives exactly its own, newest first."""
+    """P17: `done`, AND, OR, NOT, definition by id, version and prefix, state: each gives exactly its own, newest first."""
     async with unworked() as served:
         kind = new_id("kind")
         types = [f"{kind}@1.0.0", f"{kind}@1.0.0", f"{kind}@2.0.0", f"{kind}-b@1.0.0", f"{kind}@2.0.0"]
@@ -100,7 +100,7 @@ async def test_filters_choose_by_done_state_and_definition(unworked: Gate) -> No
     ids=lambda value: value[:20],
 )
 def test_a_filter_that_can_t_be_read_says_where(filter: str, said: str) -> None:
-    """INVALID_ARGUMENT, naming the place, or the field."""
+    """P19: INVALID_ARGUMENT, naming the place, or the field."""
     from counterstep.gateway._errors import GatewayError
     from counterstep.gateway._filter import parse
 
@@ -111,7 +111,7 @@ def test_a_filter_that_can_t_be_read_says_where(filter: str, said: str) -> None:
 
 
 async def test_page_sizes_and_tokens_are_checked(unworked: Gate) -> None:
-    """Negative sizes, foreign, altered and borrowed tokens are INVALID_ARGUMENT; too large a size is lowered."""
+    """P11, P12, P15: Negative sizes, foreign, altered and borrowed tokens are INVALID_ARGUMENT; too large a size is lowered."""
     async with unworked(page_limit=3) as served:
         kind = new_id("kind")
         for _ in range(4):
@@ -183,7 +183,7 @@ async def test_a_thousand_operations_are_listed_once(unworked: Gate) -> None:
 
 
 async def test_the_page_size_may_change(unworked: Gate) -> None:
-    """Pages of 7, 20 and 1 in turn, from two gateways in turn: nothing twice, nothing missing, newest first."""
+    """P13: Pages of 7, 20 and 1 in turn, from two gateways in turn: nothing twice, nothing missing, newest first."""
     async with unworked() as served, unworked() as other:
         kind = new_id("kind")
         ids = [new_id(f"op-{number}") for number in range(30)]

@@ -94,7 +94,7 @@ async def test_one_request_starts_one_flow(gate: Gate, world: World) -> None:
 async def test_what_can_t_start_is_refused_with_the_field(
     unworked: Gate, definition: str, body: Any, expected: tuple[int, str, str], field: str | None
 ) -> None:
-    """INVALID_ARGUMENT naming the field, NOT_FOUND naming near flows; no value is repeated, nothing is started."""
+    """P7: INVALID_ARGUMENT naming the field, NOT_FOUND naming near flows; no value is repeated, nothing is started."""
     async with unworked() as served:
         request = new_id("request")
         answer = await run(served, definition, body, requestId=request)

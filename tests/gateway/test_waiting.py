@@ -31,7 +31,7 @@ async def wait(
 
 
 async def test_the_time_is_over_then_the_latest_state_is_the_answer(unworked: Gate) -> None:
-    """Timeout 1 s: OK, not done, no sooner. Timeout 0: at once. Timeout 60 s, call's deadline 2 s: before that."""
+    """LRO-41, P5: Timeout 1 s: OK, not done, no sooner. Timeout 0: at once. Timeout 60 s, call's deadline 2 s: before that."""
     async with unworked() as served:
         id = new_id()
         await served.start("book@1.0.0", {}, id)
