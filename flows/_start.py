@@ -9,7 +9,10 @@ from uuid import uuid4
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RawValue
 
+from activities import EmptyInput
 from activities._wire import json_payload
+from flows._actions import Action
+from flows._linear import Workflow
 from flows._resume import RunRef
 from flows._saga import Saga
 from flows._sequence import Sequence
@@ -32,7 +35,7 @@ async def start(
 ) -> WorkflowHandle[Any, Out]: ...  # fmt: skip
 @overload
 async def start(
-    client: Client, flow: str, input: Any = ..., *, id: str, task_queue: str = ...,
+    client: Client, flow: str | Action | Workflow, input: Any = ..., *, id: str, task_queue: str = ...,
     memo: Mapping[str, Any] | None = ..., **options: Any,
 ) -> WorkflowHandle[Any, Any]: ...  # fmt: skip
 async def start(
@@ -49,8 +52,8 @@ async def start(
 
     Args:
         client: made with :class:`flows.CounterstepPlugin`.
-        flow: a sequence class, a saga, or a name: ``id@1.2.0``, ``id@^1``, ``id``.
-        input: the start input; checked here where the class is given.
+        flow: a sequence class, a saga, an action, a linear workflow, or a name: ``id@1.2.0``, ``id@^1``, ``id``.
+        input: the start input; checked here unless the flow is given by name. A linear workflow has none.
         id: the workflow id.
         task_queue: that workers serve.
         memo: such as ``{"resume_from": workflow_id}``.
@@ -63,6 +66,10 @@ async def start(
         InvalidInput, NotSerializable: before anything is started.
         temporalio.exceptions.WorkflowAlreadyStartedError: when a run with this id is open.
     """
+    if isinstance(flow, Workflow) and input is None:
+        input = EmptyInput()
+    if isinstance(flow, (Action, Workflow)):
+        flow = flow.flow
     name, value, result = str(flow), input, None
     if isinstance(flow, Saga) or (isinstance(flow, type) and issubclass(flow, Sequence)):
         name, result = str(flow.definition), flow.output.type

@@ -10,11 +10,11 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from activities import Context
-from flows import ActionService, Job, NoData, Policy
+from activities import Context, InvalidInput
+from flows import ActionService, Job, NoData, Policy, start
 from tests.actions.jobs import PARTS, a, b, c, calls, job, line, part, rollback, rollbacks
 from tests.sample import FAST
-from tests.support import World, causes
+from tests.support import World, causes, new_id
 
 ab = line("ab", a, b)
 abc = line("abc", a, b, c)
@@ -329,6 +329,16 @@ async def test_errors_are_kept_per_job_in_order(runs: Any, world: World) -> None
         assert [row["error"] for row in (await run.deployment("b"))["errors"]] == [
             "RuntimeError: b 1", "RuntimeError: b 2", "RuntimeError: b 3",
         ]  # fmt: skip
+
+
+async def test_starting_an_action_from_python(runs: Any, world: World) -> None:
+    """`start` takes the action itself, and refuses an input that its first job can't take before anything starts."""
+    typed = line("typed", job("s", input=int, output=int))
+    async with runs(typed) as run:
+        handle = await start(run.client, typed, 1, id=new_id(), task_queue=run.queue)
+        assert await handle.result() == 6
+        with pytest.raises(InvalidInput, match="input doesn't fit int"):
+            await start(run.client, typed, "one", id=new_id(), task_queue=run.queue)
 
 
 async def test_one_open_run_per_id(runs: Any, world: World) -> None:

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from activities import Context, Skip
 from flows import Policy, undo
+from flows import start as start_flow
 from flows.linear import Step, StepRegistry, Workflow, WorkflowReport
 from tests.linear.steps import done, line, rows, step
 from tests.linear.steps import undo as undo_step
-from tests.support import World
+from tests.support import World, new_id
 
 S, F, K = "SUCCESS", "FAILED", "SKIPPED"
 
@@ -184,6 +185,15 @@ async def test_one_step_under_two_names(runs: Any, world: World) -> None:
     async with runs(Workflow("line", [a, step("b"), a.rename("a2"), step("end")])) as start:
         await start.fails()
     assert world.calls == ["a", "b", "a2", "end", "undo end", "undo a2", "undo b", "undo a"]
+
+
+async def test_starting_a_workflow_from_python(runs: Any, world: World) -> None:
+    """`start` takes the workflow itself, without an input."""
+    workflow = line("ab")
+    async with runs(workflow) as run_:
+        handle = await start_flow(run_.client, workflow, id=new_id(), task_queue=run_.queue)
+        assert await handle.result() is None
+    assert world.calls == ["a", "b"]
 
 
 async def test_each_start_has_a_report_of_its_own(runs: Any, world: World) -> None:
