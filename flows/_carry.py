@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from activities import Failure
 from activities._json import Json
 from counterstep.reports import CARRIED, carried_text
+from flows._breath import MANY, breathe
 from flows._carried_step import CarriedStep
 from flows._control import Control, Note
 from flows._errors import HistoryLimit
@@ -133,19 +134,19 @@ def take_along(
         run: that ends.
         records: of steps that may have to be undone.
         cause: why it unwinds.
-        earlier: what the run before it carried, as long as nothing of it was touched.
+        earlier: the steps that the run before it carried; those whose undo didn't begin go along as they are.
         planned: names of the steps whose operations the plan tells.
     """
     control = run.control
-    own = (
-        CarriedStep.of(record, planned=record.step in planned).to_json(run.origin)
-        for record in sorted(records, key=lambda r: r.order)
-    )
+    rows = {row["step"]: row for row in earlier}
+    for record in sorted(records, key=lambda r: r.order):
+        if record.undoing is not None or record.step not in rows:
+            rows[record.step] = CarriedStep.of(record, planned=record.step in planned).to_json(run.origin)
     return Carried(
         plan=plan,
         origin=run.origin,
         began=run.began,
-        records=(*earlier, *own),
+        records=tuple(rows.values()),
         states=run.board.view()["steps"],
         phase="forward" if run.unwinding is False else "unwinding",
         cause=None if cause is None else Failure.of(cause),
@@ -167,12 +168,14 @@ def restore(carried: Carried, run: Run) -> None:
     run.board.restore(carried.states)
 
 
-def records_of(carried: Carried, plan: Recorded | None, run_id: str) -> list[UndoRecord]:
+async def records_of(carried: Carried, plan: Recorded | None, run: Run) -> list[UndoRecord]:
     """Give the records of steps that earlier runs began, before all of this run."""
-    records = []
+    records: list[UndoRecord] = []
     for order, kept in enumerate(carried.steps(), -len(carried.records)):
         operation, undo = kept.unplanned or _planned(plan, kept.step)
-        records.append(kept.record(order, operation, undo, run_id))
+        records.append(kept.record(order, operation, undo, run.info.run_id))
+        if len(records) % MANY == 0:
+            await breathe(run.control, len(carried.records))
     return records
 
 

@@ -16,6 +16,7 @@ from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
 from counterstep.reports import deployment_of
+from flows._breath import breathe
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
 from flows._errors import original, refusal
@@ -131,6 +132,7 @@ class Dispatching(Operated):
             )
         if carried is not None:
             carried.control(self._asked)
+            await breathe(self._asked, len(carried.records))
             return await self._interpret(carried.plan, guard, carried)
         try:
             resolved = await self._resolve(args)
@@ -143,6 +145,7 @@ class Dispatching(Operated):
 
     async def _interpret(self, text: str, guard: ResetGuard, carried: Carried | None = None) -> Json:
         self._plan, self._resolving = (plan := Recorded(text)), False
+        await breathe(self._asked, len(plan.after))
         definition = Definition(plan.head.id, plan.head.version, plan.head.description)
         self._scope = scope = Scope(Run(definition, guard, self._asked), definition, plan.head.policy)
         interpreter = Interpreter(scope, plan, carried)

@@ -292,8 +292,8 @@ async def unwind_scope(
         Full: where the history is, before everything was undone.
     """
     run = scope.run
-    scope.records = [*scope.earlier(), *scope.records]
-    scope.earlier = list
+    if scope.earlier is not None:
+        scope.records, scope.earlier = [*await scope.earlier(), *scope.records], None
     records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
     for record in records:
         record.cause = cause if record.undo.cause else None

@@ -29,8 +29,8 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
     """
     if not cls._inline:
         raise DefinitionError(
-            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; start it, "
-            "and wait for it by its name"
+            f"{cls.definition} is a long-running operation, which is a run of its own and can't be inline; "
+            "say child=True, or start it and wait for it by its name"
         )
     data = cls.input.dump(input, f"{at.path}{cls.definition}: input")
     digest = call_digest("flow", str(cls.definition), data, options.key)

@@ -52,7 +52,7 @@ class Interpreter:
         self._run.board.total = sum(plan.kind(name) not in ("constant", "subsaga") for name in self._names)
         if carried is not None:
             restore(carried, self._run)
-            scope.earlier = lambda: records_of(carried, plan, self._run.info.run_id)
+            scope.earlier = lambda: records_of(carried, plan, self._run)
             self._outputs |= carried.outputs
             self._outputs |= {row["step"]: row["output"][0] for row in carried.records if "output" in row}
 
@@ -102,13 +102,11 @@ class Interpreter:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         records, planned = self._scope.records, self._plan.after
-        spliced = {
-            name: edges for name, edges in (self._scope.graph or {}).items() if planned.get(name) != edges
-        }
-        if run.unwinding:
-            carried = take_along(self._plan.text, run, records, cause, planned=planned)
-            return carried.model_copy(update={"after": spliced}).pack()
         carried = take_along(self._plan.text, run, records, cause, self._earlier, planned)
+        graph = self._scope.graph or {}
+        spliced = {name: edges for name, edges in graph.items() if planned.get(name) != edges}
+        if run.unwinding:
+            return carried.model_copy(update={"after": spliced}).pack()
         kept = {row["step"] for row in carried.records}
         outputs = {
             k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"

@@ -190,17 +190,16 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
         except InvalidInput as error:
             if (
                 carried is not None
-            ):  # a bug of the new code: Temporal retries the task until fixed code arrives
-                raise RuntimeError(
-                    f"what the leg before left doesn't fit any more: {error.message}"
-                ) from None
+            ):  # a bug of the new code: Temporal retries the task until better code arrives
+                misfit = f"what the leg before left doesn't fit any more: {error.message}"
+                raise RuntimeError(misfit) from None
             run.board.move("refused")
             raise
         run.leg = leg.number
         if carried is not None:
             carried.control(self._asked)
             restore(carried, run)
-            scope.records += records_of(carried, None, run.info.run_id)
+            scope.records += await records_of(carried, None, run)
         run.board.enter(leg.resume_point, leg.done)
         flow = Flow(scope, cls.output, Carrying(scope, self._legs).carry)
         if carried is not None and carried.phase == "unwinding":

@@ -87,7 +87,7 @@ def _uncertain(plan: Plan, steps: Mapping[str, PlanStep]) -> Iterator[str]:
     if plan.policy.on_failure != "continue":
         return
     for step in plan.steps:
-        for ref in refs(step.input) if isinstance(step, OperationStep) else ():
+        for ref in refs(step.input) if isinstance(step, (OperationStep, FlowStep)) else ():
             if not isinstance(steps.get(ref.step), ConstantStep):
                 yield (
                     f"{step.name}: input: refers to {ref.step}, which may have failed; "

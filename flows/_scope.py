@@ -32,6 +32,10 @@ AnySpec = Spec | ChildSpec
 Started = Executing | ExecutingChild
 
 
+Earlier = Callable[[], Awaitable[list[UndoRecord]]]
+"""Gives the records of steps that earlier runs began: only unwinding needs them."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a call is made.
@@ -66,7 +70,7 @@ class Scope:
         self.path = f"{inside[1]}/" if inside else ""
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.records: list[UndoRecord] = []
-        self.earlier: Callable[[], list[UndoRecord]] = list  # records that only unwinding needs
+        self.earlier: Earlier | None = None
         self.graph: dict[str, tuple[str, ...]] | None = None
         self.children: list[Callable[[], AnyReport]] = []
         self.input: Any = None

@@ -32,7 +32,7 @@ from counterstep.reports._report import (
     RunInfo,
     report_id,
 )
-from counterstep.reports._reporters import MemoryReporter, RecentReporter, Reporter
+from counterstep.reports._reporters import HistoryReporter, MemoryReporter, RecentReporter, Reporter
 from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
 from counterstep.reports._shape import Node, shape_of
 from counterstep.reports._terminal import render_tree
@@ -80,6 +80,7 @@ __all__ = [
     "Execution",
     "ExecutionSeries",
     "Kind",
+    "HistoryReporter",
     "MemoryReporter",
     "Planned",
     "RecentReporter",

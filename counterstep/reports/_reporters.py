@@ -1,4 +1,4 @@
-"""Keeping reports, as the seed does: in memory, and what was added recently."""
+"""Keeping reports, as the seed does: in memory, what was added recently, and what Temporal's history holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from activities import ReportNotFound
+from temporalio.client import Client
+
+from activities import CounterstepError, ReportNotFound
+from counterstep.reports._fetch import fetch_report
 from counterstep.reports._report import Report
 from counterstep.reports._views import execution_reports
 
@@ -99,3 +102,55 @@ class RecentReporter:
     def get_execution_reports(self, id: str) -> list[AnyReport]:
         """See :class:`Reporter`."""
         return self._reporter.get_execution_reports(id)
+
+
+class HistoryReporter:
+    """The reports of flows as Temporal's history tells them, as it stood when it was last read.
+
+    Nothing is added to it: runs write history. Make one with :meth:`read`.
+    """
+
+    def __init__(self, client: Client, workflow_ids: Iterable[str]) -> None:
+        """Begin with nothing read; use :meth:`read`."""
+        self._client, self._ids = client, tuple(workflow_ids)
+        self._read = MemoryReporter()
+
+    @classmethod
+    async def read(cls, client: Client, *workflow_ids: str) -> HistoryReporter:
+        """Read the histories of some flows.
+
+        Raises:
+            temporalio.service.RPCError: NOT_FOUND when one of them isn't there.
+        """
+        reporter = cls(client, workflow_ids)
+        await reporter.refresh()
+        return reporter
+
+    async def refresh(self) -> None:
+        """Read them again; reports that were given out stay as they are.
+
+        Raises:
+            temporalio.service.RPCError: NOT_FOUND when one of them isn't there.
+        """
+        flows = [await fetch_report(self._client, workflow_id) for workflow_id in self._ids]
+        self._read = MemoryReporter(report for flow in flows for report in execution_reports(flow))
+
+    def get_report(self, id: str) -> AnyReport:
+        """See :class:`Reporter`."""
+        return self._read.get_report(id)
+
+    def get_reports(self) -> list[AnyReport]:
+        """See :class:`Reporter`; those of each flow children first, the flow last."""
+        return self._read.get_reports()
+
+    def add_report(self, report: AnyReport) -> None:
+        """Refuse: see :class:`Reporter`.
+
+        Raises:
+            CounterstepError: always.
+        """
+        raise CounterstepError(f"report {report.id} can't be added: history holds what runs wrote")
+
+    def get_execution_reports(self, id: str) -> list[AnyReport]:
+        """See :class:`Reporter`."""
+        return self._read.get_execution_reports(id)

@@ -1,11 +1,10 @@
-"""A worker that kills itself in a job, once: ``python -m tests.actions.crashing ADDRESS QUEUE FOLDER``."""
+"""A worker that kills itself in a job, once; forked by :mod:`tests.spawning`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,4 @@ async def main(address: str, queue: str, folder: str) -> None:
     async with Worker(
         client, task_queue=queue, sticky_queue_schedule_to_start_timeout=timedelta(seconds=0.2)
     ):
-        print("Serving", flush=True)
         await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

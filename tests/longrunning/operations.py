@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from temporalio import workflow
 
 from activities import Context, DefinitionError, EmptyInput, Outcome, operation
-from flows import LongRunning, Policy
+from flows import Dag, LongRunning, Policy, Sequence, no_undo, saga
 
 with workflow.unsafe.imports_passed_through():
     from tests.sample import FAST, a, b, c
@@ -91,6 +91,26 @@ class Legs(LongRunning[int, str, int, None], id="legs", version="1.0.0"):
         if self.state < input:
             await self.wait(resume_point=f"p{self.state}")
         await self.wait(HOUR, name="long")
+        return "over"
+
+
+class Parent(Sequence[int, str], id="parent", version="1.0.0"):
+    """A long-running child of some legs, then a step."""
+
+    async def run(self, input: int) -> str:
+        child = await self.execute(Short, input, child=True)
+        await self.execute(keyed, "after", step="after")
+        return child.output
+
+
+class Short(LongRunning[int, str, int, None], id="short", version="1.0.0"):
+    """The same step in each leg."""
+
+    async def run(self, input: int) -> str:
+        await self.execute(keyed, f"leg-{self.state}", step="same")
+        self.state += 1
+        if self.state < input:
+            await self.wait(resume_point=f"p{self.state}")
         return "over"
 
 
@@ -208,6 +228,28 @@ class Kinder(LongRunning[EmptyInput, list[str], None, Progress], id="kinder", ve
                 found.append(error.message)
         await self.approval("go")
         return found
+
+
+@operation(id="gated", version="1.0.0")
+async def gated(ctx: Context[World], input: EmptyInput) -> None:
+    """Wait for the test."""
+    await ctx.deps.wait("gate")
+
+
+class Plain(Sequence[EmptyInput, None], id="plain", version="1.0.0"):
+    """Two steps, the second of which waits for the test."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(a, 1)
+        await self.execute(gated, input)
+
+
+@saga(id="two", version="1.0.0")
+def two(dag: Dag, params: EmptyInput) -> None:
+    """A constant, a step, and one that waits for the test."""
+    dag.constant("one", 1)
+    dag.append("a", a, 1)
+    dag.append("gated", gated, {}, undo=no_undo)
 
 
 __all__ = ["FAST", "HOUR", "a", "b", "c"]

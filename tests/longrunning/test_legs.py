@@ -165,8 +165,8 @@ async def test_where_a_leg_can_not_end(serve: Serve, task_queue: str, cache: int
     assert found == [
         "resume point name 'no name!' must be letters, digits, '-' and '_', at most 100 of them",
         "resume point 'beside': side is at work beside it; let it end first",
-        "many@1.0.0 is a long-running operation, which is a run of its own and can't be inline; start it, "
-        "and wait for it by its name",
+        "many@1.0.0 is a long-running operation, which is a run of its own and can't be inline; "
+        "say child=True, or start it and wait for it by its name",
     ]
 
 

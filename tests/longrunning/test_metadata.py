@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle
 
-from activities import Context, DefinitionError, EmptyInput, operation
-from flows import Dag, FlowMetadata, LongRunning, Sequence, no_undo, saga, start
+from activities import DefinitionError, EmptyInput
+from flows import FlowMetadata, LongRunning, start
 from tests.conftest import Serve
-from tests.longrunning.operations import Progress, Sets, Wide, Wordy
-from tests.sample import a
+from tests.longrunning.operations import Plain, Progress, Sets, Wide, Wordy, a, gated, two
 from tests.support import World, causes, events_of, failure_of, new_id
 
 
@@ -84,28 +83,6 @@ def test_our_names_are_ours() -> None:
                 return input
 
     assert raised.value.message == "bad@1.0.0: metadata is ours; choose another name"
-
-
-@operation(id="gated", version="1.0.0")
-async def gated(ctx: Context[World], input: EmptyInput) -> None:
-    """Wait for the test."""
-    await ctx.deps.wait("gate")
-
-
-class Plain(Sequence[EmptyInput, None], id="plain", version="1.0.0"):
-    """Two steps, the second of which waits for the test."""
-
-    async def run(self, input: EmptyInput) -> None:
-        await self.execute(a, 1)
-        await self.execute(gated, input)
-
-
-@saga(id="two", version="1.0.0")
-def two(dag: Dag, params: EmptyInput) -> None:
-    """A constant, a step, and one that waits for the test."""
-    dag.constant("one", 1)
-    dag.append("a", a, 1)
-    dag.append("gated", gated, {}, undo=no_undo)
 
 
 @pytest.mark.parametrize(("flow", "total"), [(Plain, None), (two, 2)], ids=["sequence", "saga"])

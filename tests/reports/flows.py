@@ -11,12 +11,33 @@ from activities import EmptyInput
 from flows import Dag, Policy, Sequence, Step, saga
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, operation
-    from tests.sagas.operations import Given, Made, work
+    from activities import Context, Outcome, operation
+    from tests.sagas.operations import Given, Made
     from tests.sample import FAST, a, b, local_a
     from tests.support import World
 
 SHORT = timedelta(milliseconds=20)
+
+
+@operation(id="work", version="1.0.0")
+async def work(ctx: Context[World], input: Given) -> Made:
+    """Do as switches say: ``hold-STEP`` until ``go-STEP``, ``fail-STEP``. Only they end it, however slow a machine is."""
+    world = ctx.deps
+    world.record(ctx.step)
+    if world.is_on(f"hold-{ctx.step}"):
+        await world.wait(f"go-{ctx.step}")
+    if world.is_on(f"fail-{ctx.step}"):
+        raise RuntimeError(f"{ctx.step} down")
+    return Made(id=input.number + sum(input.others), name=ctx.step)
+
+
+@work.undo(retry=FAST)
+async def undo_work(ctx: Context[World], input: Given, outcome: Outcome[Made]) -> None:
+    world = ctx.deps
+    world.record(f"undo {ctx.step}", str(outcome.status))
+    if world.is_on(f"fail-undo-{ctx.step}"):
+        raise RuntimeError(f"undo of {ctx.step} down")
+    world.record(f"undone {ctx.step}")
 
 
 @operation(id="third-time", version="1.0.0", retry=FAST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -14,16 +15,20 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
+from rich.console import Console
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from typer.testing import CliRunner
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, EmptyInput, Retry, operation
+    from activities import Context, EmptyInput, Failure, Retry, operation
     from counterstep.cli import app
+    from counterstep.reports import Pending, RunInfo, shape_of
+    from counterstep.watch import Look, _Screen
     from flows import Sequence, start
     from tests.conftest import Serve
     from tests.reports.flows import DEFINITIONS, careful, plain
+    from tests.reports.making import report
     from tests.support import World, binary, new_id
     from tests.undoing import undo
 
@@ -171,6 +176,28 @@ async def test_watch_a_run_that_failed(
         *(f"{step}  {state}" for step, state in (("a", "undone"), ("b", "undone"), ("c", "undone"))),
         "d  failed",
         "plain@1.0.0  rolled_back",
+    ]
+
+
+def test_watch_on_a_terminal() -> None:
+    """A bar with its count, the steps around those at work, which attempt one is at and why, and what is hidden."""
+    steps = [report(f"s{n}") for n in range(30)]
+    steps[20] = report("s20", outcome=None, result=())
+    info = RunInfo("default", "run-1", "r", "r", "s@1.0.0", "running", "running", 10)
+    flow = report("s", *steps, step="", outcome=None, run=info, result=())
+    pending = Pending("s20", "s20@1.0.0", 3, "started", Failure(type="OSError", message="disk full"))
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=16, color_system=None)
+    with _Screen(console) as screen:
+        screen.show(Look(flow, shape_of(flow), {"s20": pending}))
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert next(line for line in lines if "run-1" in line).endswith("29/30  running")
+    shown = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.startswith(("s", "…"))))
+    assert shown == [
+        *(f"s{n} done" for n in range(17, 20)),
+        "s20 running, attempt 3: disk full",
+        *(f"s{n} done" for n in range(21, 27)),
+        "… 20 more",
     ]
 
 

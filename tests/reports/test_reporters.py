@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from activities import ReportNotFound
-from counterstep.reports import MemoryReporter, RecentReporter, Report, Reporter
+from activities import CounterstepError, EmptyInput, ReportNotFound
+from counterstep.reports import HistoryReporter, MemoryReporter, RecentReporter, Report, Reporter
+from flows import start
+from tests.conftest import Serve
+from tests.reports.flows import DEFINITIONS, Tries, plain
 from tests.reports.making import names, nested, report
+from tests.support import World, new_id
 
 
 def test_seeded_and_appended_in_order() -> None:
@@ -118,3 +122,31 @@ def test_both_are_reporters() -> None:
     outer: Reporter = RecentReporter(RecentReporter(inner))
     outer.add_report(report("a"))
     assert names(inner.get_reports()) == ["a"]
+
+
+async def test_what_history_tells(serve: Serve, world: World, task_queue: str) -> None:
+    """Reports of two flows, children first; refreshed, a run that went on has more; nothing can be added."""
+    world.switch("hold-b")
+    async with serve(*DEFINITIONS) as client:
+        done, open_ = [
+            await start(client, flow, given, id=new_id(), task_queue=task_queue)
+            for flow, given in ((Tries, 4), (plain, EmptyInput()))
+        ]
+        await done.result()
+        await world.until("b")
+        reporter = await HistoryReporter.read(client, done.id, open_.id)
+        before = reporter.get_reports()
+        world.switch("go-b")
+        await open_.result()
+        await reporter.refresh()
+        after = reporter.get_reports()
+    assert [one.step for one in before if one.step != "c"] == ["third-time", "third-local", "", "a", "b", ""]
+    assert sorted(one.step for one in after[3:]) == ["", "a", "b", "c", "d"]
+    assert [one.outcome for one in before if one.step == "b"] == [None]
+    flow = after[-1]
+    assert reporter.get_report(flow.id) == flow
+    assert [one.id for one in reporter.get_execution_reports(flow.id)] == [one.id for one in after[3:]]
+    with pytest.raises(ReportNotFound, match="report nobody"):
+        reporter.get_report("nobody")
+    with pytest.raises(CounterstepError, match="can't be added: history holds what runs wrote"):
+        reporter.add_report(flow)

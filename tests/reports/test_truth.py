@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,18 +15,30 @@ from temporalio.client import Client, WorkflowFailureError
 from counterstep.reports import Report, fetch_report, saga_log, workflow_report
 from flows import start
 from tests.conftest import Serve
+from tests.reports.flows import work
 from tests.reports.looking import undos
-from tests.sagas.operations import work
 from tests.support import World, new_id
 
 AnyReport = Report[Any, Any]
 
 
+@dataclass(frozen=True)
 class Drawn:
-    """A plan that was drawn: steps in order, each after some earlier ones; which fail, and which undos do."""
+    """A plan that was drawn: steps in order, each after some earlier ones.
 
-    def __init__(self, after: list[list[int]], failing: set[int], failing_undos: set[int], name: str) -> None:
-        self.after, self.failing, self.failing_undos, self.name = after, failing, failing_undos, name
+    Attributes:
+        after: numbers of the steps that each comes after.
+        failing: those that fail.
+        failing_undos: those whose undo fails.
+        cancelled: the one during which the run is cancelled; then none fails.
+        name: begins the names of its steps.
+    """
+
+    after: list[list[int]]
+    failing: set[int]
+    failing_undos: set[int]
+    cancelled: int | None
+    name: str
 
     def step(self, number: int) -> str:
         return f"{self.name}{number}"
@@ -51,7 +64,9 @@ def drawn(draw: st.DrawFn) -> Drawn:
     count = draw(st.integers(1, 7))
     after = [sorted(draw(st.sets(st.integers(0, n - 1), max_size=2))) if n else [] for n in range(count)]
     numbers = st.sets(st.integers(0, count - 1), max_size=2)
-    return Drawn(after, draw(numbers), draw(numbers), f"s{new_id('')[1:5]}x")
+    cancelled = draw(st.none() | st.integers(0, count - 1))
+    failing = draw(numbers) if cancelled is None else set()
+    return Drawn(after, failing, draw(numbers), cancelled, f"s{new_id('')[1:5]}x")
 
 
 async def truth(client: Client, queue: str, world: World, case: Drawn) -> None:
@@ -59,16 +74,24 @@ async def truth(client: Client, queue: str, world: World, case: Drawn) -> None:
     for switch, numbers in (("fail", case.failing), ("fail-undo", case.failing_undos)):
         for number in numbers:
             world.switch(f"{switch}-{case.step(number)}")
+    if case.cancelled is not None:
+        world.switch(f"hold-{case.step(case.cancelled)}")
     handle = await start(client, "saga", case.plan(), id=new_id("drawn"), task_queue=queue)
+    if case.cancelled is not None:
+        await world.until(case.step(case.cancelled))
+        await handle.cancel()
     with contextlib.suppress(WorkflowFailureError):
         await asyncio.wait_for(handle.result(), 90)
     report = await fetch_report(client, handle.id)
     calls = [call for call in world.calls if case.name in str(call)]
-    assert {r.step: r.attempts for r in report.children} == _forward(calls)
+    assert {r.step: r.attempts for r in report.children if r.attempts} == _forward(calls)
     assert {r.step: (r.undo.attempts, r.undo.outcome) for r in report.children if r.undo} == _undone(calls)
     assert {r.step for r in report.children if r.outcome == "failed"} == {
         case.step(n) for n in case.failing
     } & set(_forward(calls))
+    if case.cancelled is not None:
+        assert next(r for r in report.children if r.step == case.step(case.cancelled)).outcome == "unknown"
+        assert report.run is not None and report.run.state in ("cancelled", "stuck")
     log = [line.split(maxsplit=2)[2] for line in saga_log(report).splitlines()[5:]]
     assert log.count("undo_finished") == list(undos(report).values()).count("done")
     assert log.count("started") == len(report.children)
@@ -112,8 +135,8 @@ def _draw(count: int) -> list[Drawn]:
 
 
 async def test_the_tree_tells_what_was_called(serve: Serve, world: World, task_queue: str) -> None:
-    """Steps, attempts, outcomes and undos of six random sagas equal the calls that were recorded outside the worker."""
-    await _many(serve, world, task_queue, _draw(6))
+    """Steps, attempts, outcomes and undos of eight random sagas, some cancelled: equal to the calls recorded outside."""
+    await _many(serve, world, task_queue, _draw(8))
 
 
 @pytest.mark.nightly

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 from datetime import timedelta
@@ -20,7 +21,7 @@ from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
 from tests.sagas.test_running import undone
 from tests.sample import FAST
-from tests.support import World, causes, failure_of, new_id
+from tests.support import World, causes, events_of, failure_of, new_id
 from tests.undoing import undo
 
 COUNT = 12
@@ -196,6 +197,40 @@ async def test_a_long_line_unwinds_over_several_runs(
         ("RuntimeError", "n11 down"),
     ]
     assert undone(world) == [f"n{n}" for n in reversed(range(COUNT - 1))]
+
+
+async def test_many_steps_are_read_in_several_tasks(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """A run that has more steps to read than one task may lets tasks end between: the same undos, in the same order."""
+    for name, value in (("_breath.MANY", 2), ("_carry.MANY", 2), ("_full.CONTINUE_AT", 60)):
+        monkeypatch.setattr(f"flows.{name}", value)
+    world.switch("fail-n11")
+    async with serve(work, long_line, cache=cache) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(handle, 60))[-1] == ("RuntimeError", "n11 down")
+        events = await events_of(client.get_workflow_handle(handle.id))
+    assert undone(world) == [f"n{n}" for n in reversed(range(COUNT - 1))]
+    assert events[: events.index("ACTIVITY_TASK_SCHEDULED")].count("TIMER_FIRED") >= 2 + (COUNT - 1) // 2
+
+
+async def test_a_cancel_while_many_steps_are_read(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """Cancelled again and again in every run, also between the tasks in which it reads: all that was done is undone."""
+    for name, value in (("_breath.MANY", 2), ("_carry.MANY", 2), ("_full.CONTINUE_AT", 60)):
+        monkeypatch.setattr(f"flows.{name}", value)
+    world.switch("hold-n9")
+    async with serve(work, long_line, cache=cache) as client:
+        handle = await start(client, long_line, Given(number=5), id=new_id(), task_queue=task_queue)
+        await world.until("n9")
+        newest, result = client.get_workflow_handle(handle.id), asyncio.create_task(failure_of(handle, 60))
+        while not result.done():
+            with contextlib.suppress(RPCError):
+                await newest.cancel()
+            await asyncio.sleep(0.01)
+        assert (await newest.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert undone(world) == [f"n{n}" for n in reversed(range(10))]
 
 
 async def test_failed_undos_of_all_runs_are_named(serve: Serve, world: World, task_queue: str) -> None:

@@ -19,6 +19,7 @@ from tests.spawning import Spawner, alive, kill, spawner
 from tests.support import World, causes, events_of, failure_of, new_id
 
 AT_ONCE = 6
+PATIENCE = 300
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,9 @@ class Case:
 
     async def _end(self, handle: WorkflowHandle[Any, Any]) -> BaseException | None:
         if self.sweep.scenario.end is None:
-            await asyncio.wait_for(handle.result(), 60)
+            await asyncio.wait_for(handle.result(), PATIENCE)
             return None
-        return await failure_of(handle, 60)
+        return await failure_of(handle, PATIENCE)
 
     async def _after_task(self, handle: WorkflowHandle[Any, Any]) -> bool:
         if not (self.moment and self.moment.startswith("task")):
@@ -185,12 +186,13 @@ class Sweep:
         await asyncio.gather(*(case(m) for m in (moments if whole else moments[tasks // 2 :: 4])))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "whole"),
     [
         *((name, True) for name in WHOLE),
         *((name, False) for name in REST),
-        *(pytest.param(n, True, marks=[pytest.mark.nightly, pytest.mark.timeout(900)]) for n in REST),
+        *(pytest.param(n, True, marks=pytest.mark.nightly) for n in REST),
     ],
 )
 async def test_a_crash_at_any_moment(

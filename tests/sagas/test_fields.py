@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
 from typing import Any, Generic, NewType, Optional, TypeVar
 
 import pytest
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, RootModel
 from typing_extensions import TypedDict
 
-from flows import Ref
 from flows._fields import lacks
-from tests.sagas.operations import Given, Made
-
-SECOND = timedelta(seconds=1)
-A_REF: Any = Ref("a")
-
-
-class Colour(Enum):
-    """A value that JSON knows by another name."""
-
-    RED = "red"
-
-
-class Aliased(BaseModel):
-    """Read and written under another name."""
-
-    size: int = Field(alias="theSize")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A dataclass with a model in it."""
-
-    zone: str
-    given: Given
+from tests.sagas.operations import Made
+from tests.sagas.values import Aliased, Colour, Place
 
 
 class Typed(TypedDict):

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import Enum
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from activities import EmptyInput, operation
 from flows import Dag, Ref, Step, no_undo, saga
 from flows._template import encode, fill, literal, refs
 from tests.sagas.operations import Given, work
 from tests.sagas.planning import mistakes_of, plan_of
-
-SECOND = timedelta(seconds=1)
-A_REF: Any = Ref("a")
-
-
-class Colour(Enum):
-    """A value that JSON knows by another name."""
-
-    RED = "red"
-
-
-class Aliased(BaseModel):
-    """Read and written under another name."""
-
-    size: int = Field(alias="theSize")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A dataclass with a model in it."""
-
-    zone: str
-    given: Given
+from tests.sagas.values import A_REF, SECOND, Aliased, Colour, Place
 
 
 def written(template: Any) -> Any:

@@ -35,7 +35,7 @@ function failure(title, causes) {
 }
 
 function times(one) {
-  const last = one.ended === undefined || one.began === undefined || one.attempts < 2 ? "" : length(one.ended - one.began);
+  const last = one.ended === undefined || one.began === undefined || !(one.attempts > 1) ? "" : length(one.ended - one.began);
   return [
     ["asked for", one.asked === undefined ? "" : `${clock(one.asked)}  (+${length(one.asked)})`],
     ["started", one.began === undefined ? "" : clock(one.began)],

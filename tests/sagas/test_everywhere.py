@@ -1,0 +1,254 @@
+"""A cancel everywhere, a reset to every task, new code, every exception: sagas end as they should (points 7–9, 11)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from activities import Context, EmptyInput, Operation, Outcome, operation
+from flows import Dag, Saga, saga, start
+from tests.conftest import Serve
+from tests.sagas.operations import Given, work
+from tests.sagas.test_running import diamond, forward, line, undone
+from tests.sample import FAST
+from tests.support import World, causes, events_of, failure_of, new_id, reset
+
+CANCELS = {
+    # where it is cancelled, twice: what holds the run there, the steps that were called, those undone
+    "before the first step": ("", "", ""),
+    "during a": ("hold-a", "a", "a"),
+    "between a and b": ("w1", "a", "a"),
+    "during b": ("hold-b", "ab", "ba"),
+    "between b and c": ("w2", "ab", "ba"),
+    "during c": ("hold-c", "abc", "cba"),
+    "during the undo of c": ("hold-c hold-undo-c", "abc", "cba"),
+    "during the undo of b": ("hold-c hold-undo-b", "abc", "cba"),
+    "during the undo of a": ("hold-c hold-undo-a", "abc", "cba"),
+}
+
+
+async def _reaches(handle: WorkflowHandle[Any, Any], step: str, state: str) -> None:
+    while (await handle.query("status"))["steps"].get(step) != state:
+        await asyncio.sleep(0.02)
+
+
+async def _cancelled(serve: Serve, world: World, task_queue: str, address: str, holds: list[str]) -> Any:
+    """Run until it is held, cancel twice, let go; where there is nothing to hold it, cancel before any worker is there."""
+    for switch in holds:
+        world.switch(switch)
+    flow = _with_waits(holds)
+    handle = await start(
+        await Client.connect(address), flow, EmptyInput(), id=new_id(), task_queue=task_queue
+    )
+    if not holds:
+        await handle.cancel()
+        await handle.cancel()
+    async with serve(work, flow) as client:
+        handle = client.get_workflow_handle(handle.id)
+        if holds:
+            await _hold(handle, world, holds)
+        await failure_of(handle)
+        return await handle.describe()
+
+
+def _with_waits(holds: list[str]) -> Saga[EmptyInput, None]:
+    """Give the saga; a wait at which it is to be cancelled is long."""
+
+    @saga(id="walk", version="1.0.0")
+    def long(dag: Dag, params: EmptyInput) -> None:
+        for name, wait in (("a", "w1"), ("b", "w2"), ("c", None)):
+            dag.append(name, work, {})
+            if wait:
+                dag.wait(wait, timedelta(hours=1) if wait in holds else timedelta(milliseconds=10))
+
+    return long
+
+
+async def _hold(handle: WorkflowHandle[Any, Any], world: World, holds: list[str]) -> None:
+    first, *more = (hold.removeprefix("hold-") for hold in holds)
+    await _reaches(handle, first, "waiting" if first.startswith("w") else "running")
+    if not first.startswith("w"):
+        await world.until(first)
+    await handle.cancel()
+    for undo in more:
+        await world.until(f"undo {undo.removeprefix('undo-')}", "unknown" if undo == "undo-c" else "done")
+        await handle.cancel()
+        world.switch(f"go-{undo}")
+    await handle.cancel()
+
+
+@pytest.mark.parametrize("where", CANCELS)
+async def test_a_cancel_everywhere(
+    serve: Serve, world: World, task_queue: str, dev_address: str, where: str
+) -> None:
+    """Issue point 7: cancelled twice: all that took effect is undone, newest first, nothing is called after its undo."""
+    holds, called, undos = CANCELS[where]
+    described = await _cancelled(serve, world, task_queue, dev_address, holds.split())
+    assert described.status == WorkflowExecutionStatus.CANCELED
+    assert forward(world) == list(called)
+    assert undone(world) == list(undos)
+    assert [call for call in world.calls if isinstance(call, str)] == [
+        *called,
+        *(f"undone {s}" for s in undos),
+    ]
+
+
+async def test_reset_of_a_rolled_back_saga_is_refused(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """Issue point 8: a, (b ‖ c), d!, rolled back, reset to every task: ResetAfterUndo names the steps; nothing is called."""
+    world.switch("fail-d")
+    async with serve(work, diamond, cache=cache) as client:
+        handle = await start(client, diamond, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await failure_of(handle)
+        world.switch("fail-d", on=False)
+        calls = world.calls
+        first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        ends = [i for i, kind in enumerate(await events_of(first), 1) if kind == "WORKFLOW_TASK_COMPLETED"]
+        assert len(ends) >= 5
+        for event_id in ends:
+            ((kind, message),) = causes(await failure_of(await reset(client, first, event_id)))
+            assert kind == "ResetAfterUndo", event_id
+            head, names = "this run was reset after ", message.removeprefix("this run was reset after ")
+            assert message.startswith(head) and names.endswith(" were undone; start a new run instead")
+            assert sorted(names.split(" were")[0].split(", ")) == ["a", "b", "c"]
+    assert world.calls == calls
+
+
+def _changed_work() -> Operation[Any, Any]:
+    """Make the operation as newer code has it: the same version, another timeout, no retries of its undo."""
+
+    @operation(id="work", version="1.0.0", timeout=timedelta(milliseconds=1))
+    async def newer(ctx: Context[World], input: Given) -> dict[str, Any]:
+        ctx.deps.record(ctx.step)
+        await asyncio.sleep(0.2)
+        if ctx.deps.is_on(f"fail-{ctx.step}"):
+            raise RuntimeError(f"{ctx.step} down")
+        return {"id": input.number + sum(input.others), "name": ctx.step}
+
+    @newer.undo(timeout=timedelta(milliseconds=1))
+    async def undo(ctx: Context[World], input: Given, outcome: Outcome[dict[str, Any]]) -> None:
+        await asyncio.sleep(0.2)
+        ctx.deps.record(f"undone {ctx.step}")
+
+    return newer
+
+
+@saga(id="line", version="1.0.0")
+def renamed(dag: Dag, params: EmptyInput) -> None:
+    """The same version with other steps."""
+    dag.append("x", work, {})
+
+
+@saga(id="line", version="2.0.0")
+def other_version(dag: Dag, params: Given) -> None:
+    """Another version: the one that runs is gone."""
+    dag.append("y", work, {})
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["completes", "unwinds"])
+@pytest.mark.parametrize(
+    "newer",
+    [[work, renamed], [work, other_version], [work], [_changed_work(), line]],
+    ids=["steps renamed", "version removed", "saga removed", "other timeouts"],
+)
+async def test_new_code_while_a_saga_runs(
+    serve: Serve, world: World, task_queue: str, newer: list[Any], fails: bool
+) -> None:
+    """Issue point 9, S15: a run finishes, or unwinds, by its recorded plan: its steps, its timeouts, its undos."""
+    world.switch("hold-a")
+    if fails:
+        world.switch("fail-c")
+    soon = timedelta(milliseconds=200)
+    async with serve(work, line, sticky_queue_schedule_to_start_timeout=soon) as client:
+        handle = await start(client, line, Given(number=1), id=new_id(), task_queue=task_queue)
+        await world.until("a")
+        plan = await handle.query("plan")
+        world.switch("go-a")
+        world.switch("hold-a", on=False)
+    async with serve(*newer) as client:
+        handle = client.get_workflow_handle(handle.id)
+        if fails:
+            assert causes(await failure_of(handle))[-1] == ("RuntimeError", "c down")
+        else:
+            assert await handle.result() == {"id": 112, "name": "c"}
+        assert await handle.query("plan") == plan
+    assert [step for step in "abc" if step in forward(world)] == ["a", "b", "c"]
+    assert not {"x", "y"} & set(forward(world))
+    assert undone(world) == (["b", "a"] if fails else [])
+
+
+RAISED: dict[str, BaseException] = {
+    "Exception": KeyError("zone"),
+    "SystemExit": SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "GeneratorExit": GeneratorExit(),
+    "CancelledError": asyncio.CancelledError(),
+    "StopAsyncIteration": StopAsyncIteration(),
+    "ExceptionGroup": ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
+}
+
+
+@operation(id="raising", version="1.0.0")
+async def raising(ctx: Context[World], input: str) -> int:
+    """Raise, or give, what the input says; in step c fail."""
+    if ctx.step == "c" or (ctx.step == "b" and input in RAISED):
+        raise RAISED.get(input, RuntimeError("c down"))
+    return "text" if ctx.step == "b" and input == "wrong type" else 1  # type: ignore[return-value]
+
+
+@raising.undo(retry=FAST)
+async def undo_raising(ctx: Context[World], input: str, outcome: Outcome[int]) -> None:
+    if ctx.step == "b" and input.startswith("undo "):
+        raise RAISED[input.removeprefix("undo ")]
+    ctx.deps.append(f"undone-{ctx.workflow_id}", ctx.step)
+
+
+@saga(id="raises-somewhere", version="1.0.0")
+def raises_somewhere(dag: Dag, params: str) -> None:
+    """a, then b, then c, which fails."""
+    for name in "abc":
+        dag.append(name, raising, params)
+
+
+async def ends(client: Client, world: World, task_queue: str, inputs: list[str]) -> dict[str, Any]:
+    """Run the saga with each input, all at once; give each one's failure and the steps that were undone."""
+    handles = {
+        given: await start(client, raises_somewhere, given, id=new_id(), task_queue=task_queue)
+        for given in inputs
+    }
+    return {
+        given: (causes(await failure_of(handle, 60)), world.lines(f"undone-{handle.id}"))
+        for given, handle in handles.items()
+    }
+
+
+async def test_whatever_an_operation_raises(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 11, S43: b raises anything: it failed, [a]; it returns what its type doesn't allow: unknown, [b, a]."""
+    async with serve(raising, raises_somewhere) as client:
+        found = await ends(client, world, task_queue, [*RAISED, "wrong type"])
+    assert {given: ([kind for kind, _ in chain[:3]], undos) for given, (chain, undos) in found.items()} == {
+        **{name: (["RolledBack", "OperationFailed", type(e).__name__], ["a"]) for name, e in RAISED.items()},
+        "wrong type": (["RolledBack", "OperationFailed", "NotSerializable"], ["b", "a"]),
+    }
+    unfit = (
+        "output doesn't fit int: value: Input should be a valid integer, unable to parse string as an integer"
+    )
+    assert found["wrong type"][0][-1] == ("NotSerializable", f"b (raising@1.0.0): {unfit}")
+
+
+async def test_whatever_an_undo_raises(serve: Serve, world: World, task_queue: str) -> None:
+    """Issue point 11, S43: b's undo raises anything: Stuck names b with it, c's error is the cause, a is undone."""
+    async with serve(raising, raises_somewhere) as client:
+        found = await ends(client, world, task_queue, [f"undo {name}" for name in RAISED])
+    for given, (chain, undos) in found.items():
+        error = RAISED[given.removeprefix("undo ")]
+        root = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        assert [kind for kind, _ in chain] == ["Stuck", "OperationFailed", "RuntimeError"]
+        says = f"not undone: b (raising@1.0.0): {type(root).__name__}: {root}"
+        assert chain[0][1].split("\n")[1].startswith(says)
+        assert undos == ["a"]
