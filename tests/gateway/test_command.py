@@ -65,7 +65,7 @@ async def test_it_says_where_it_serves_and_ends_gracefully(
             process.signal(signal.SIGTERM)
             first, second = await asyncio.gather(*waits)
             assert (first.done, second.json()["done"]) == (False, False)
-        assert await asyncio.to_thread(process.ends) == 0
+        assert await asyncio.to_thread(process.ends, 100) == 0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ async def test_it_says_where_it_serves_and_ends_gracefully(
 def test_what_it_can_t_do_is_one_line(folder: Path, args: tuple[str, ...], said: str) -> None:
     """Exit code 1, and one line that says what to give."""
     with running([*COMMAND, *FREE, *args], folder, {"PYTHONPATH": str(ROOT)}) as process:
-        assert process.ends() == 1
+        assert process.ends(100) == 1
         assert process.text.startswith(said)
         assert len(process.text.splitlines()) == 1
 
@@ -94,7 +94,7 @@ def test_a_port_that_is_taken_is_one_line(folder: Path) -> None:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         for args in (("--listen", where, "--http", ""), ("--listen", "", "--http", where)):
             with running([*COMMAND, *args], folder, {"PYTHONPATH": str(ROOT)}) as process:
-                assert process.ends() == 1
+                assert process.ends(100) == 1
                 lines = [line for line in process.text.splitlines() if line.startswith("counterstep")]
                 assert len(lines) == 1
                 assert lines[0].startswith(f"counterstep gateway: can't listen on {where}: ")
@@ -108,7 +108,7 @@ def test_without_the_extra_it_says_what_to_install(folder: Path) -> None:
     )
     env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     with running([sys.executable, "bare.py"], folder, env) as process:
-        assert process.ends() == 1
+        assert process.ends(100) == 1
         assert process.text.startswith(
             "counterstep gateway: needs the extra 'gateway': pip install 'counterstep["
         )
