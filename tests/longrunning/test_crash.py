@@ -40,7 +40,7 @@ async def test_killed_at_each_resume_point(
 
         def serve() -> Process:
             process = stack.enter_context(running(command, tmp_path, {"PYTHONPATH": str(ROOT)}))
-            process.until("Serving")
+            process.until("Serving", timeout=90)
             return process
 
         worker, deaths = serve(), 0
