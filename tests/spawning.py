@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -74,7 +75,9 @@ def main(name: str) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDWR), 0)
             os.dup2(2, 1)
-            asyncio.run(module.main(*json.loads(line)))
+            running = module.main(*json.loads(line))
+            if inspect.iscoroutine(running):
+                asyncio.run(running)
             os._exit(0)
         print(pid, flush=True)
 

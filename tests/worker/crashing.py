@@ -1,9 +1,8 @@
-"""A worker that tests kill: `python -m tests.worker.crashing ADDRESS TASK_QUEUE WORLD`."""
+"""A worker that tests kill; forked by :mod:`tests.spawning`."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,9 +100,4 @@ async def main(address: str, task_queue: str, world: str) -> None:
     client = await Client.connect(address, plugins=[plugin])
     soon = timedelta(milliseconds=200)
     async with Worker(client, task_queue=task_queue, sticky_queue_schedule_to_start_timeout=soon):
-        print("Serving", flush=True)
         await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from flows import start
+from tests.spawning import Spawner, kill, spawner
 from tests.support import World, causes, events_of, eventually, failure_of, new_id
 from tests.worker.crashing import Crash, CrashUnwinding
-from tests.worker.support import ROOT, Process, running
 
-Crashing = Callable[[], Process]
+Crashing = Callable[[], int]
 SECOND = timedelta(seconds=1)
 
 
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Spawner]:
+    """Start workers that tests kill."""
+    with spawner("tests.worker.crashing") as made:
+        yield made
+
+
 @pytest.fixture
-def crashing(
-    tmp_path: Path, world: World, task_queue: str, dev_address: str
-) -> Iterator[Callable[..., Process]]:
-    """Start a worker that the test will kill, and wait until it serves."""
-    with ExitStack() as stack:
+def crashing(workers: Spawner, world: World, task_queue: str, dev_address: str) -> Iterator[Crashing]:
+    """Start a worker that the test will kill; give its process id."""
+    started: list[int] = []
 
-        def crashing(address: str = dev_address) -> Process:
-            command = [sys.executable, "-m", "tests.worker.crashing", address, task_queue, str(world.folder)]
-            process = stack.enter_context(running(command, tmp_path, {"PYTHONPATH": str(ROOT)}))
-            process.until("Serving")
-            return process
+    def crashing() -> int:
+        started.append(workers.spawn(dev_address, task_queue, str(world.folder)))
+        return started[-1]
 
-        yield crashing
+    yield crashing
+    for left in started:
+        kill(left)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ async def test_killed_during_an_operation(
     worker = crashing()
     handle = await begin(client, task_queue, Crash)
     await eventually(lambda: keys(world, step))
-    worker.kill()
+    kill(worker)
     world.switch(f"go-{step}")
     crashing()
     assert await asyncio.wait_for(handle.result(), 30) == 5
@@ -89,7 +91,7 @@ async def test_killed_between_operations(
     await eventually(lambda: keys(world, "local"))
     while "TIMER_STARTED" not in await events_of(handle):
         await asyncio.sleep(0.02)
-    worker.kill()
+    kill(worker)
     crashing()
     assert await asyncio.wait_for(handle.result(), 30) == 5
     assert [(name, attempt) for name, attempt, _ in world.calls] == [
@@ -109,7 +111,7 @@ async def test_killed_while_unwinding(
     worker = crashing()
     handle = await begin(client, task_queue, CrashUnwinding)
     await eventually(lambda: keys(world, "two.undo"))
-    worker.kill()
+    kill(worker)
     world.switch("go-two.undo")
     crashing()
     assert [kind for kind, _ in causes(await failure_of(handle))] == [
@@ -133,7 +135,7 @@ async def test_killed_again_and_again(
     for step, times in (("one", 1), ("two", 1), ("two", 2)):
         worker = crashing()
         await eventually(lambda s=step, t=times: len(keys(world, s)) == t)
-        worker.kill()
+        kill(worker)
         if (step, times) != ("two", 1):
             world.switch(f"go-{step}")
     crashing()
