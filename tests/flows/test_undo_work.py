@@ -141,6 +141,7 @@ async def _calls(world: World, count: int) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.nightly
 async def test_long_histories_are_read_to_their_end(scripts: Scripts, world: World) -> None:
     """S77: a history of several pages (1,800 events): every undo, once, over several runs of the undoing workflow."""
     count = 500

@@ -188,7 +188,7 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a policy that is none": (
         {"policy": {"max_parallel": 0, "on_failure": "explode"}, "steps": [step("a", operation="nope")]},
         [
-            "the plan: policy.on_failure: Input should be 'unwind', 'hold' or 'keep'",
+            "the plan: policy.on_failure: Input should be 'unwind', 'hold', 'keep' or 'continue'",
             "the plan: policy.max_parallel: Input should be greater than or equal to 1",
             "a: operation: nope isn't registered; did you mean check@1.0.0, work@1.0.0?",
         ],
