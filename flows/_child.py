@@ -27,8 +27,8 @@ from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
 from counterstep.reports import Report, report_id
-from flows._errors import RolledBack, SequenceFailed
-from flows._handed import Handed, spliced
+from flows._errors import SequenceFailed
+from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
 from flows._interceptor import with_header
 from flows._resume import RunRef, ask
 from flows._root import Root
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 READ_CHILD = "counterstep-read-child"
 """Local activity that reads what a child flow left, where it handed over nothing."""
-
-_LEAVES_NOTHING = frozenset({RolledBack.__name__, InvalidInput.__name__, "UnknownFlow", "InvalidPlan"})
 
 AnyReport = Report[Any, Any]
 
@@ -180,10 +178,11 @@ class ExecutingChild:
     ) -> tuple[BaseException, bool]:
         cause = error.cause if isinstance(error, ChildWorkflowError) and error.cause else error
         kind, left = cause.type if isinstance(cause, ApplicationError) else "", Handed()
-        if kind not in _LEAVES_NOTHING:
+        if kind not in LEAVES_NOTHING:
             reading = asyncio.create_task(self._left(run_id))
             cancelled = await wait_for([reading]) or cancelled
-            left = reading.result()
+            unread = reading.exception()
+            left = self._untold(unread) if unread else reading.result()
         known = isinstance(cause, (ApplicationError, CancelledError))
         self._settle(Settled(Status.FAILED if known else Status.UNKNOWN, error=cause), left)
         return cause, cancelled
@@ -194,6 +193,11 @@ class ExecutingChild:
             READ_CHILD, ref, result_type=Handed, summary=f"what did {self._spec.name} leave?"
         )
         return left
+
+    def _untold(self, error: BaseException) -> Handed:
+        """Name a child whose steps can't be read, such as one with a child that is still open: nothing is lost silently."""
+        reason = f"what it left can't be read: {Failure.of(error).message}"
+        return Handed(not_undone=(NotUndone(ALL, str(self._spec.definition), reason),))
 
     def _settle(self, settled: Settled, left: Handed) -> None:
         """Take over what it left, and show how it ended."""

@@ -18,6 +18,12 @@ from flows._undo import NotUndone, UndoRecord
 
 Edges = Mapping[str, tuple[str, ...]]
 
+LEAVES_NOTHING = frozenset({"RolledBack", "InvalidInput", "UnknownFlow", "InvalidPlan"})
+"""Failure types of flows that ended with nothing in place."""
+
+ALL = "*"
+"""Stands for the steps of a flow that can't be told one by one."""
+
 
 class Handed(BaseModel):
     """What a child flow left in place, by the names that its steps have in it.

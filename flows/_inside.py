@@ -12,12 +12,11 @@ from activities._wire import StepHeader
 from counterstep.reports import ChildHistory, RunHistory
 from flows import _lookup as lookup
 from flows._calls import call_digest
-from flows._handed import Handed
+from flows._handed import ALL, LEAVES_NOTHING, Handed
 from flows._left import Inside, Left, undone_in
 from flows._resume import CLAIM, UNDOING, RunRef, Taken
 from flows._undo import NotUndone
 
-_ROLLED_BACK = "RolledBack"
 Read = Callable[[RunHistory], Awaitable[Left]]
 
 
@@ -49,14 +48,14 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> tu
         handed = Handed.model_validate(child.beside or {})
         undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
         return handed, tuple(step for run in undoing for step in undone_in(run))
-    if child.failure is not None and Failure.of(child.failure).root.type == _ROLLED_BACK:
+    if child.failure is not None and Failure.of(child.failure).type in LEAVES_NOTHING:
         return Handed(), ()
     try:
         run = await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
-        gone = NotUndone("?", child.type, f"the history of {child.workflow_id} is gone")
+        gone = NotUndone(ALL, child.type, f"the history of {child.workflow_id} is gone")
         return Handed(not_undone=(gone,)), ()
     if run.status == "running":
         raise InvalidInput(f"{who} is still open; let it end, or end it, first")

@@ -20,7 +20,7 @@ from flows._carry import Carried
 from flows._child import READ_CHILD
 from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
-from flows._handed import Handed, spliced
+from flows._handed import ALL, Handed, spliced
 from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
@@ -189,7 +189,7 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
     reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
-    return Handed(not_undone=(NotUndone(run.workflow_id, run.workflow_type, reason), *remains.missing))
+    return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *remains.missing))
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:

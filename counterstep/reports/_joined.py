@@ -27,17 +27,14 @@ def joined(runs: Sequence[RunHistory], undoing: Iterable[RunHistory] = ()) -> Ru
     undoing = tuple(undoing)
     if len(runs) == 1 and not first.carried and not undoing:
         return first
-    parts, offset = [], 0
-    for run in runs:
-        parts.append(_moved(run, offset))
-        offset += run.events
+    moved = _in_a_row((*runs, *undoing))
+    parts = moved[: len(runs)]
     steps = list(_handed_on(first))
     for part in parts:
         steps = _merged(steps, part.steps)
-    for run in undoing:
-        moved, offset = _moved(run, offset), offset + run.events
+    for run in moved[len(runs) :]:
         in_run = (run.workflow_id, run.run_id)
-        steps = _merged(steps, (replace(s, in_run=in_run) for s in moved.steps if s.is_undo))
+        steps = _merged(steps, (replace(s, in_run=in_run) for s in run.steps if s.is_undo))
     return replace(
         newest,
         input=None if first.carried else first.input,
@@ -56,6 +53,15 @@ def joined(runs: Sequence[RunHistory], undoing: Iterable[RunHistory] = ()) -> Ru
         origin=first.flow_origin,
         undoing=undoing[-1].status if undoing else None,
     )
+
+
+def _in_a_row(runs: Iterable[RunHistory]) -> list[RunHistory]:
+    """Number the events of runs as if they were one history."""
+    moved, offset = [], 0
+    for run in runs:
+        moved.append(_moved(run, offset))
+        offset += run.events
+    return moved
 
 
 def in_legs(runs: Sequence[RunHistory]) -> Iterator[RunHistory]:
