@@ -98,3 +98,22 @@ async def test_children_in_children(scripts: Scripts, world: World, cache: int) 
         ("undo a", 5, "done", 10),
         ("undo a", 1, "done", 2),
     ]
+
+
+async def test_a_child_whose_steps_cannot_be_read_is_named(scripts: Scripts, world: World) -> None:
+    """Section 1: a child is terminated while its own child is open: the parent says that it isn't undone."""
+    world.switch("hold-c")
+    deep = do("inner", calls=[do("b", 2), do("inner", calls=[do("c", 3)], child=True)], child=True)
+    async with scripts(Inner) as run:
+        handle = await run.start(do("a", 1), deep)
+        await world.until("c", 3)
+        await run.client.get_workflow_handle(f"{handle.id}/inner").terminate("test")
+        failure = await run.failure(handle)
+        world.switch("go-c")
+    kind, message = causes(failure)[0]
+    assert (kind, message.splitlines()[1]) == (
+        "Stuck",
+        "not undone: inner/* (inner@1.0.0): what it left can't be read: counterstep-read-child: "
+        f"child {handle.id}/inner/inner is still open; let it end, or end it, first",
+    )
+    assert world.calls[3:4] == [("undo a", 1, "done", 2)]
