@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 
 from activities import Registry
 from flows import CounterstepPlugin
-from tests.support import World, binary
+from tests.support import World, binary, dev_server
 
 
 def pytest_configure() -> None:
@@ -47,16 +47,7 @@ def _listening(port: int) -> bool:
 def dev_address() -> Iterator[str]:
     """Address of a dev server that lives as long as the session."""
     port = _free_port()
-    command = [
-        binary("temporal"),
-        "server",
-        "start-dev",
-        "--headless",
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    command = dev_server(port)
     command += ["--log-level", "never"]
     for value in (
         "history.transferProcessorMaxPollRPS=10000",

@@ -30,6 +30,12 @@ def binary(name: str) -> str:
     return found
 
 
+def dev_server(port: int) -> list[str]:
+    """Give the command that starts a dev server without its UI."""
+    command = [binary("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1"]
+    return [*command, "--port", str(port)]
+
+
 @dataclass(frozen=True)
 class World:
     """Side effects and calls, in a file that outlives workers. Handlers get it as ``ctx.deps``."""

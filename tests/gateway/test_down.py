@@ -25,7 +25,7 @@ from flows._operation_name import operation_name
 from tests.conftest import Serve, _free_port, _listening, _ready
 from tests.gateway.conftest import Gate, Served, facing
 from tests.gateway.flows import EVERYTHING
-from tests.support import World, binary, eventually, new_id
+from tests.support import World, dev_server, eventually, new_id
 
 
 async def code(call: Any) -> str:
@@ -70,16 +70,7 @@ async def test_without_a_worker_every_method_answers(
 @contextmanager
 def server(port: int, database: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Temporal of the test's own, with its runs in a file."""
-    command = [
-        binary("temporal"),
-        "server",
-        "start-dev",
-        "--headless",
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    command = dev_server(port)
     command += ["--db-filename", str(database), "--log-level", "never"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
