@@ -60,6 +60,16 @@ class World:
         with (self.folder / name).open("a") as file:
             file.write(line + "\n")
 
+    def effect(self, name: str, key: str) -> None:
+        """Do something once for each key, in an order that is kept; one write, of which a kill leaves no half."""
+        if f"{name}@{key}" not in self.lines("effects"):
+            self.append("effects", f"{name}@{key}")
+
+    @property
+    def effects(self) -> list[str]:
+        """The names of what was done once, in order."""
+        return [line.split("@")[0] for line in self.lines("effects")]
+
     def lines(self, name: str) -> list[str]:
         """Give the lines of such a file."""
         path = self.folder / name

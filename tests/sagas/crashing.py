@@ -24,13 +24,6 @@ def _die(world: World, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _effect(world: World, name: str, key: str) -> None:
-    """Do something once for each key, in an order that is kept."""
-    if not world.is_on(f"effect-{name}-{key}"):
-        world.switch(f"effect-{name}-{key}")
-        world.record(name)
-
-
 @operation(id="risky", version="1.0.0")
 async def risky(ctx: Context[World], input: EmptyInput) -> str:
     """Have an effect, with a chance to die before and after it."""
@@ -42,7 +35,7 @@ async def risky(ctx: Context[World], input: EmptyInput) -> str:
         await asyncio.sleep(60)
     if world.is_on(f"fail-{step}"):
         raise RuntimeError(f"{step} down")
-    _effect(world, step, ctx.idempotency_key)
+    world.effect(step, ctx.idempotency_key)
     _die(world, f"after-{step}")
     if world.is_on(f"unknown-{step}"):
         raise OutcomeUnknown("who knows")
@@ -55,7 +48,7 @@ async def undo_risky(ctx: Context[World], input: EmptyInput, outcome: Outcome[st
     _die(world, f"before-undo-{step}")
     if world.is_on(f"fail-undo-{step}"):
         raise RuntimeError(f"undo of {step} down")
-    _effect(world, f"undo {step}", ctx.idempotency_key)
+    world.effect(f"undo {step}", ctx.idempotency_key)
     _die(world, f"after-undo-{step}")
 
 

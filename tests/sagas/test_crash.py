@@ -148,7 +148,7 @@ class Case:
 
     def _check(self, failure: BaseException | None) -> None:
         scenario, where = self.sweep.scenario, f"crash at {self.moment}"
-        effects = [call for call in self.world.calls if isinstance(call, str)]
+        effects = self.world.effects
         sure = [effect for effect in effects if effect not in [f"undo {s}" for s in scenario.unsure.split()]]
         at = 0
         for stage in scenario.stages:
