@@ -61,4 +61,4 @@ async def test_a_codec_knows_whose_payload_it_gets(serve: Serve, task_queue: str
         handle = await start(client, Noting, 1, id=new_id(), task_queue=task_queue)
         assert await handle.result() == 1
     activity, own = "first", "WorkflowSerializationContext"
-    assert TOLD == {(what, whose) for what in ("encode", "decode") for whose in (activity, own)}
+    assert {(what, whose) for what in ("encode", "decode") for whose in (activity, own)} == TOLD
