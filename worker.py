@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from opentelemetry.sdk.trace.export import SpanExporter
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig
@@ -31,7 +32,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities import CounterstepError
-from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules
+from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules, spans_asked
 
 DEV_PORT, DEV_UI_PORT = 7233, 8233
 _TUNED = ("history.transferProcessorMaxPollRPS=10000", 'history.timerProcessorMaxTimeShift="10ms"')
@@ -69,13 +70,16 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> Client:
+async def connect(
+    settings: Settings, module: Module, *, lazy: bool = False, spans: SpanExporter | None = None
+) -> Client:
     """Connect as the Temporal CLI does: environment, ``temporal.toml``, profile; flags win.
 
     Args:
         settings: which Temporal, which namespace.
         module: whose data converter is needed.
         lazy: whether to connect only with the first call; such a client can't serve.
+        spans: where the spans of the runs go that it serves, if anywhere.
 
     Raises:
         StartError: when Temporal isn't there.
@@ -85,6 +89,7 @@ async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> 
         lifespan=module.lifespan,
         secrets=module.secrets,
         data_converter=module.data_converter,
+        spans=spans,
     )
     config = _config(settings)
     try:
@@ -169,7 +174,7 @@ async def serve(settings: Settings, module: Module, ending: Ending) -> None:
     Raises:
         StartError: when Temporal isn't there, or refuses the worker.
     """
-    client = await connect(settings, module)
+    client = await connect(settings, module, spans=spans_asked())
     worker = make_worker(client, settings)
     running = asyncio.create_task(worker.run())
     print(f"Serving task queue {settings.task_queue}", flush=True)
