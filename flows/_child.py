@@ -30,6 +30,7 @@ from counterstep.reports import Report, report_id
 from flows._errors import SequenceFailed
 from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
 from flows._interceptor import with_header
+from flows._metrics import count_step
 from flows._resume import RunRef, ask
 from flows._root import Root
 from flows._step import cancel, finished, wait_for
@@ -224,6 +225,7 @@ class ExecutingChild:
             finished=now,
         )
         run.settled(spec.name, settled.status)
+        count_step(str(spec.definition), settled.status.value)
 
     def _failed(self, error: BaseException) -> SequenceFailed:
         why = Failure.of(error)

@@ -16,6 +16,7 @@ from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id
 from flows._errors import OperationFailed
+from flows._metrics import count_step
 from flows._run import Run
 from flows._step import Call, settle
 from flows._undo import UndoRecord, UndoSpec, undo_one
@@ -193,6 +194,7 @@ class Executing:
             finished=workflow.now(),
         )
         self._run.settled(self._spec.name, settled.status)
+        count_step(str(self._spec.definition), settled.status.value)
 
     def _failed(self, settled: Settled) -> OperationFailed:
         assert settled.failure is not None

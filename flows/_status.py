@@ -12,6 +12,7 @@ from activities._failure import cut
 from activities._json import size
 from flows._control import Control
 from flows._metadata import FlowMetadata
+from flows._metrics import count_flow
 
 MEMO = "counterstep"
 MEMO_LIMIT = 2048
@@ -90,8 +91,10 @@ class Board:
         self.show()
 
     def move(self, state: str) -> None:
-        """Show the run's state."""
+        """Show the run's state; an end is counted."""
         self._state = state
+        if self.ended:
+            count_flow(self._flow, state)
         self.show()
 
     def view(self) -> dict[str, Any]:
