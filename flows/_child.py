@@ -26,7 +26,7 @@ from activities._failure import Failure
 from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
-from counterstep.reports import Report, report_id
+from counterstep.reports import Report, report_id, step_summary
 from flows._errors import SequenceFailed
 from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
 from flows._interceptor import with_header
@@ -163,7 +163,7 @@ class ExecutingChild:
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 memo={**root.memo(spec.namespace), **resume},
-                static_summary=spec.definition.description[:200] or None,
+                static_summary=step_summary(spec.name, spec.definition),
             )
 
     def _unstarted(self, error: BaseException) -> BaseException:

@@ -14,7 +14,7 @@ from activities import Definition, InvalidInput, Retry, Status
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
-from counterstep.reports import ExecutionSeries, Report, report_id
+from counterstep.reports import ExecutionSeries, Report, report_id, step_summary
 from flows._errors import OperationFailed
 from flows._metrics import count_step
 from flows._run import Run
@@ -79,7 +79,7 @@ class Spec:
             local=self.local,
             task_queue=self.task_queue,
             at_most_once=self.at_most_once,
-            summary=self.definition.description[:200] or None,
+            summary=step_summary(self.name, self.definition),
             carried=self.carried,
         )
 

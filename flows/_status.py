@@ -17,6 +17,7 @@ from flows._metrics import count_flow
 MEMO = "counterstep"
 MEMO_LIMIT = 2048
 ROW_LIMIT = 200
+_GAP = "\u2003"  # the tables in the UI have no space between their columns
 ENDED = frozenset({"completed", "rolled_back", "stuck", "kept", "cancelled", "refused"})
 ENDED_WELL = frozenset({"done", "skipped", "approved"})
 AT_WORK = frozenset({"running", "waiting", "waiting for approval", "held", "parked", "undoing"})
@@ -104,8 +105,8 @@ class Board:
     def show(self) -> None:
         """Render it for the Temporal UI."""
         rows = list(islice(reversed(self._steps.items()), ROW_LIMIT))[::-1]
-        lines = [f"**{self._flow}**: {self.state}", "", "| step | state |", "|---|---|"]
-        lines += [f"| {step} | {state} |" for step, state in rows]
+        lines = [f"**{self._flow}**: {self.state}", "", f"| step{_GAP} | state |", "|---|---|"]
+        lines += [f"| {step}{_GAP} | {state} |" for step, state in rows]
         if len(self._steps) > ROW_LIMIT:
             lines.append(f"| … | {len(self._steps) - ROW_LIMIT} earlier steps |")
         workflow.set_current_details("\n".join(lines))

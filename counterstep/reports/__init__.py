@@ -35,6 +35,7 @@ from counterstep.reports._report import (
 from counterstep.reports._reporters import HistoryReporter, MemoryReporter, RecentReporter, Reporter
 from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
 from counterstep.reports._shape import Node, shape_of
+from counterstep.reports._summary import step_summary
 from counterstep.reports._terminal import render_tree
 from counterstep.reports._views import execution_reports, report_json, sequence_report_json, tree_json
 from counterstep.reports._words import colour_of, state_of_step
@@ -73,6 +74,7 @@ __all__ = [
     "ROOT",
     "PACKED",
     "carried_text",
+    "step_summary",
     "unpack",
     # Reports
     "Decision",
