@@ -25,6 +25,7 @@ from flows._inline import flow_report
 from flows._interpreter import Interpreter
 from flows._linear_report import live_workflow_report
 from flows._metadata import FlowMetadata
+from flows._metrics import count_flow
 from flows._operated import Operated
 from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
@@ -138,6 +139,7 @@ class Dispatching(Operated):
             resolved = await self._resolve(args)
         except ApplicationError:
             self._state = "refused"
+            count_flow(workflow.info().workflow_type, self._state)
             raise
         if resolved.flow is not None:
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
