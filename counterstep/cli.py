@@ -7,6 +7,7 @@ import typer
 from counterstep.doctor import doctor
 from counterstep.gateway_command import gateway
 from counterstep.graph import graph
+from counterstep.replay import replay
 from counterstep.report import report
 from counterstep.undo import undo
 from counterstep.watch import watch
@@ -25,6 +26,7 @@ app.command()(report)
 app.command()(watch)
 app.command()(doctor)
 app.command()(gateway)
+app.command()(replay)
 
 
 @app.callback()
