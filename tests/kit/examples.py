@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from activities import Context
 from examples import catalog, simulation
@@ -130,15 +132,21 @@ async def _simulations() -> AsyncIterator[Site]:
 
 
 def _simulated(site: Site) -> Any:
-    """Names of files, and which processes run; not what they write meanwhile."""
+    """Names of files, and all processes that run from there, also those whose folder is gone."""
     own = re.compile(r"slots/\.lock|.*/(log|pid|lock)|index\.json")
     files = [str(path.relative_to(site.root)) for path in site.root.rglob("*") if path.is_file()]
-    homes = sorted(site.root.glob("simulations/*/nodes/*"))
     return {
         "files": sorted(file for file in files if not own.fullmatch(file)),
-        "running": [home.name for home in homes if processes.running(home)],
+        "running": sorted(_running(str(site.root))),
         "index": site.index(),
     }
+
+
+def _running(root: str) -> Iterator[str]:
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if process.info["status"] != psutil.STATUS_ZOMBIE and any(root in word for word in words):
+            yield Path(words[words.index("--home") + 1]).name
 
 
 EXAMPLES = {

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 
 import pytest
 
+from activities import SecretRef
+from examples.tenants import onboard_tenant
+from examples.tenants.onboarding import TenantSpec
+from examples.tenants.server import Server
 from flows.testing import ALL, QUICK, Coverage, Mode, NotHeld, Temporal, sweep
 from tests.kit.examples import EXAMPLES
+from tests.postgres import cluster
+from tests.test_tenants import OnePassword, masked
 
 SAMPLE = (Mode.FAILS_AFTER, Mode.CRASH_FAILS, Mode.REPEATED, Mode.UNDO_CRASH)
 STEPS = {"quickstart": "charge-card", "release": "switch-traffic", "catalog": "leg:1/import-rows"}
@@ -44,3 +51,31 @@ async def test_an_example_holds(name: str, temporal: Temporal) -> None:
     coverage = await swept(name, temporal, ALL if name == "quickstart" else QUICK)
     assert (coverage.problems, coverage.found) == ([], [])
     assert coverage.count("missing") == 0 < coverage.count("held")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+async def test_a_tenant_holds(temporal: Temporal) -> None:
+    """A step of each operation of the saga on a real PostgreSQL, which is one world for all: run by run."""
+    modes = (*SAMPLE, Mode.UNKNOWN, Mode.UNDO_REPEATED)
+    steps = ["owner", "database", "schema-app", "writer-reads", "table-plans", "writer-adds-events"]
+    with cluster() as postgres:
+
+        @asynccontextmanager
+        async def server() -> AsyncIterator[Server]:
+            postgres.clear()
+            yield Server(postgres.dsn())
+
+        coverage = await sweep(
+            onboard_tenant,
+            TenantSpec(name="acme", password=SecretRef("ANY")),
+            world=lambda server: masked(postgres.catalog()).splitlines(),
+            lifespan=server,
+            serve=["examples.tenants"],
+            temporal=temporal,
+            modes=modes,
+            steps=steps,
+            parallel=1,
+            secrets=OnePassword(),
+        )
+    assert coverage.count("held") == len(coverage.steps) * len(modes) == 36

@@ -38,9 +38,9 @@ async def swept(flow: Any, temporal: Temporal | None, **options: Any) -> Coverag
     return await sweep(flow, EmptyInput(), temporal=temporal, **given)
 
 
-async def test_every_mode_holds(temporal: Temporal) -> None:
-    """A right step, in every mode, restarts and resets too: each cell is held, or says why not."""
-    coverage = await swept(beside, temporal, steps=["card"], modes=ALL)
+async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
+    """A right step, in every mode, restarts and resets too: each cell is held, also where every task replays."""
+    coverage = await swept(beside, temporal, steps=["card"], modes=ALL, cache=cache)
     status = {mode: coverage.cell("card", mode) for mode in ALL}
     assert {mode for mode in ALL if status[mode].status != "held"} == set()
     assert status[Mode.SIBLINGS].runs == 1
