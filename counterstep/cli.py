@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from counterstep.doctor import doctor
+from counterstep.export import export
 from counterstep.gateway_command import gateway
 from counterstep.graph import graph
 from counterstep.replay import replay
@@ -24,6 +25,7 @@ app.command()(undo)
 app.command()(graph)
 app.command()(report)
 app.command()(watch)
+app.command()(export)
 app.command()(doctor)
 app.command()(gateway)
 app.command()(replay)

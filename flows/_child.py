@@ -26,10 +26,11 @@ from activities._failure import Failure
 from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
-from counterstep.reports import Report, report_id
+from counterstep.reports import Report, report_id, step_summary
 from flows._errors import SequenceFailed
 from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
 from flows._interceptor import with_header
+from flows._metrics import count_step
 from flows._resume import RunRef, ask
 from flows._root import Root
 from flows._step import cancel, finished, wait_for
@@ -153,7 +154,8 @@ class ExecutingChild:
         spec, run = self._spec, self._run
         root = run.root or Root(workflow_id=run.info.workflow_id, origin=run.origin, path="")
         resume = {"resume_from": spec.resume_from.model_dump()} if spec.resume_from else {}
-        with with_header(StepHeader(run=run.info.run_id, step=spec.name, key=spec.key)):
+        header = StepHeader(run=run.info.run_id, step=spec.name, key=spec.key, **run.spans.child())
+        with with_header(header):
             return await workflow.start_child_workflow(
                 str(spec.definition),
                 args=[RawValue(json_payload(spec.data))],
@@ -162,7 +164,7 @@ class ExecutingChild:
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 memo={**root.memo(spec.namespace), **resume},
-                static_summary=spec.definition.description[:200] or None,
+                static_summary=step_summary(spec.name, spec.definition),
             )
 
     def _unstarted(self, error: BaseException) -> BaseException:
@@ -224,6 +226,7 @@ class ExecutingChild:
             finished=now,
         )
         run.settled(spec.name, settled.status)
+        count_step(str(spec.definition), settled.status.value)
 
     def _failed(self, error: BaseException) -> SequenceFailed:
         why = Failure.of(error)

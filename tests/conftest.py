@@ -100,7 +100,9 @@ def serve(dev_address: str, world: World, task_queue: str) -> Serve:
         *definitions: Any, cache: int = 1000, deps: Any = world, **options: Any
     ) -> AsyncIterator[Client]:
         plugin_options = {
-            k: options.pop(k) for k in ("heartbeat_timeout", "secrets", "data_converter") if k in options
+            k: options.pop(k)
+            for k in ("heartbeat_timeout", "secrets", "data_converter", "spans")
+            if k in options
         }
         plugin = CounterstepPlugin(Registry(*definitions), deps=deps, **plugin_options)
         client = await Client.connect(await _ready(dev_address), plugins=[plugin])

@@ -61,7 +61,7 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.mark.parametrize("name", FORWARD)
 async def test_a_step_goes_wrong_as_injected(name: str, temporal: Temporal, desk: Desk) -> None:
-    """Each fault gives its end, and its calls, in order; what is unwound leaves no file."""
+    """G43: each fault gives its end, and its calls, in order; what is unwound leaves no file."""
     fault, end, called = FORWARD[name]
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
         worker.inject("charge-card", fault)
@@ -74,7 +74,7 @@ async def test_a_step_goes_wrong_as_injected(name: str, temporal: Temporal, desk
 
 
 async def test_an_undo_goes_wrong_as_injected(temporal: Temporal, desk: Desk) -> None:
-    """An undo that fails once, is lost once, and then is called twice undoes its step all the same, under one key."""
+    """S81, S83: an undo that fails, is lost, and then is called twice, as its faults say in turn, undoes its step all the same, under one key."""
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
         worker.inject("charge-card", error())
         worker.inject("take-seat", error(retryable=True), crash(), repeat(), undo=True)
@@ -108,7 +108,7 @@ async def test_local_steps_can_be_lost_too(temporal: Temporal, world: Any) -> No
 
 
 async def test_a_step_that_does_not_exist_is_refused(temporal: Temporal, desk: Desk) -> None:
-    """Of a sequence once it ran, of a saga before it starts; the message lists the steps."""
+    """S84, S85: of a sequence once it ran, of a saga before it starts; the message lists the steps."""
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
         worker.inject("charge-cart", error())
         with pytest.raises(NoSuchStep) as refused:
