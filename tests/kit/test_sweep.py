@@ -38,6 +38,7 @@ async def swept(flow: Any, temporal: Temporal | None, **options: Any) -> Coverag
     return await sweep(flow, EmptyInput(), temporal=temporal, **given)
 
 
+@pytest.mark.parametrize("cache", [1000, pytest.param(0, marks=pytest.mark.nightly)])
 async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
     """A right step, in every mode, restarts and resets too: each cell is held, also where every task replays."""
     coverage = await swept(beside, temporal, steps=["card"], modes=ALL, cache=cache)

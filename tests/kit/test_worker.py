@@ -74,7 +74,7 @@ async def test_a_step_goes_wrong_as_injected(name: str, temporal: Temporal, desk
 
 
 async def test_an_undo_goes_wrong_as_injected(temporal: Temporal, desk: Desk) -> None:
-    """S81, S83: an undo that fails, is lost, and then is called twice, as its faults say in turn, undoes its step all the same, under one key."""
+    """S81, S83: an undo that fails, is lost, and is called twice, as each fault says, undoes its step under one key."""
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
         worker.inject("charge-card", error())
         worker.inject("take-seat", error(retryable=True), crash(), repeat(), undo=True)
