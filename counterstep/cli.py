@@ -8,6 +8,7 @@ from counterstep.doctor import doctor
 from counterstep.export import export
 from counterstep.gateway_command import gateway
 from counterstep.graph import graph
+from counterstep.replay import replay
 from counterstep.report import report
 from counterstep.undo import undo
 from counterstep.watch import watch
@@ -27,6 +28,7 @@ app.command()(watch)
 app.command()(export)
 app.command()(doctor)
 app.command()(gateway)
+app.command()(replay)
 
 
 @app.callback()

@@ -1,0 +1,138 @@
+"""The runs of a sweep: each in a world of its own, with an operator if there is one, and with an end to patience."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import WorkflowHandle
+
+from flows.testing._cases import Faults
+from flows.testing._trial import Trial
+from flows.testing._worker import FlowWorker, Ran
+
+Operator = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
+PATIENCE = 120.0
+"""Seconds that a run may take."""
+
+
+class Impatient(Exception):
+    """A run didn't end in time, and was terminated."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A world that nobody has used yet.
+
+    Attributes:
+        deps: what the run's operations work on.
+        input: of the run.
+        before: what is there.
+    """
+
+    deps: Any
+    input: Any
+    before: Any
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs a flow again and again.
+
+    Attributes:
+        worker: that serves it.
+        flow: what runs.
+        input: a value, or a function of the dependencies.
+        world: tells what is there.
+        lifespan: yields dependencies.
+        operator: what somebody does meanwhile.
+        gate: how many runs may be open at once.
+        cache: of workers.
+    """
+
+    worker: FlowWorker
+    flow: Any
+    input: Any
+    world: Callable[[Any], Any]
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]]
+    operator: Operator | None
+    gate: asyncio.Semaphore
+    cache: int
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncIterator[Fresh]:
+        """Make a world, and an input that no other run has seen."""
+        async with self.gate, self.lifespan() as deps:
+            given = await _value(self.input(deps)) if callable(self.input) else copy.deepcopy(self.input)
+            yield Fresh(deps, given, await self.look(deps))
+
+    async def look(self, deps: Any) -> Any:
+        """Tell what is there now, as a value of its own."""
+        return copy.deepcopy(await _value(self.world(deps)))
+
+    async def run(self, fresh: Fresh, faults: Faults, *, replace: bool = False) -> tuple[Ran, Trial]:
+        """Run the flow to its end.
+
+        Args:
+            fresh: what it works on.
+            faults: what goes wrong.
+            replace: whether it has a worker of its own, which another replaces when a fault says so.
+
+        Raises:
+            Impatient: when it doesn't end.
+        """
+        options = {"task_queue": f"test-{uuid4().hex[:12]}"} if replace else {}
+        handle, trial = await self.worker.begin(self.flow, fresh.input, faults, fresh.deps, **options)
+        tasks = [asyncio.create_task(self._replaced(trial, options["task_queue"]))] if replace else []
+        return await self.ended(handle, trial, *tasks), trial
+
+    async def sandboxed(self, fresh: Fresh) -> tuple[Ran, Trial]:
+        """Run the flow without faults, in Temporal's sandbox, as a worker in production does."""
+        queue = f"test-{uuid4().hex[:12]}"
+        async with self.worker.another(queue, self.cache, sandbox=True):
+            handle, trial = await self.worker.begin(self.flow, fresh.input, {}, fresh.deps, task_queue=queue)
+            return await self.ended(handle, trial), trial
+
+    async def ended(self, handle: WorkflowHandle[Any, Any], trial: Trial, *tasks: asyncio.Task[Any]) -> Ran:
+        """Wait for the end of a run, while its operator is at work.
+
+        Raises:
+            Impatient: when it doesn't come.
+        """
+        operating = [asyncio.ensure_future(self.operator(handle))] if self.operator else []
+        try:
+            return await asyncio.wait_for(self.worker.ended(handle, trial), PATIENCE)
+        except TimeoutError:
+            trial.over.set()
+            with contextlib.suppress(Exception):
+                await handle.terminate("the test's patience is over")
+            called = ", ".join(str(call.place) for call in trial.calls)
+            raise Impatient(
+                f"it didn't end within {PATIENCE:.0f} s; called were {called or 'no steps'}"
+            ) from None
+        finally:
+            await _cancelled([*operating, *tasks])
+
+    async def _replaced(self, trial: Trial, queue: str) -> None:
+        """Serve a run, with another worker from the moment on that its fault names."""
+        async with self.worker.another(queue, self.cache, sandbox=False):
+            await trial.replace.wait()
+        async with self.worker.another(queue, self.cache, sandbox=False):
+            await trial.over.wait()
+
+
+async def _value(given: Any) -> Any:
+    return await given if inspect.isawaitable(given) else given
+
+
+async def _cancelled(tasks: list[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,285 @@
+"""What a sweep does: for each step and mode the runs that try it and what must come of them, or why there are none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from flows._policy import Policy
+from flows.testing import _faults as faults
+from flows.testing._faults import Fault
+from flows.testing._modes import RESTARTS, Mode
+from flows.testing._steps import Step
+from flows.testing._trial import Place
+
+Faults = Mapping[Place, Sequence[Fault]]
+NOTHING: frozenset[str] = frozenset()
+_KEEPS_ASKING = "the time-skipping server keeps asking the worker that is gone"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a sweep.
+
+    Attributes:
+        step: that it is about.
+        mode: of going wrong.
+        faults: what goes wrong.
+        ends: the states in which it may end.
+        failed: the steps that fail in it; ``None`` where that is left open.
+        stuck: the steps that it can't undo.
+        others: steps that the run is about as well.
+        leaves: whether its world is left open: the policy doesn't undo what is unknown, the flow goes on without it, or
+            ``undo`` would have to finish it.
+    """
+
+    step: str
+    mode: Mode
+    faults: Faults
+    ends: frozenset[str]
+    failed: frozenset[str] | None = NOTHING
+    stuck: frozenset[str] = NOTHING
+    others: frozenset[str] = NOTHING
+    leaves: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name it: what goes wrong where."""
+        return "; ".join(f"{place}: {', '.join(f.name for f in fs)}" for place, fs in self.faults.items())
+
+
+@dataclass(frozen=True)
+class Planning:
+    """Makes the cases of a flow.
+
+    Attributes:
+        steps: of the flow, by name, in the order in which they began.
+        policy: of the flow.
+        skips_time: whether the server skips time.
+        survives: steps whose failure the flow catches.
+    """
+
+    steps: Mapping[str, Step]
+    policy: Policy
+    skips_time: bool
+    survives: frozenset[str] = field(default=NOTHING)
+
+    def cases(self, step: Step, mode: Mode) -> list[Case] | str:
+        """Give the runs for a step and a mode; or why there are none."""
+        return _MAKERS[mode](self, step)
+
+    def after_failure(self, step: Step) -> frozenset[str]:
+        """Say how the run ends when a step fails for good."""
+        if step.name in self.survives:
+            return frozenset({"completed"})
+        if step.pivoted or self._keeps:
+            return frozenset({"kept"})
+        return frozenset({"rolled_back"})
+
+    @property
+    def _keeps(self) -> bool:
+        policy = self.policy
+        held = policy.on_failure == "hold" and policy.then == "keep"
+        return policy.on_failure in ("keep", "continue") or held
+
+    @property
+    def waits(self) -> bool:
+        """Whether a failure waits for an operator, or for a time that a server that doesn't skip it won't see."""
+        holds = self.policy.on_failure == "hold" or any(step.pivoted for step in self.steps.values())
+        return (holds or self.policy.on_undo_failure == "park") and not self.skips_time
+
+    def failing(self, step: Step, mode: Mode, *injected: Fault, unknown: bool = False) -> list[Case]:
+        """Give the run in which a step fails for good."""
+        never = unknown and self.policy.undo_failed_step == "never"
+        leaves = never or step.name in self.survives
+        places = {Place(step.name): injected}
+        found = self.after_failure(step)
+        return [Case(step.name, mode, places, found, frozenset({step.name}), leaves=leaves)]
+
+    def going_on(self, step: Step, mode: Mode, *injected: Fault) -> list[Case]:
+        """Give the run in which a step goes wrong and then well."""
+        return [Case(step.name, mode, {Place(step.name): injected}, frozenset({"completed"}))]
+
+    def cancelled(self, step: Step, mode: Mode, fault: Fault) -> list[Case]:
+        """Give the run that is cancelled around a step; what else is in flight may be interrupted."""
+        ends = frozenset({"cancelled"})
+        return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=step.pivoted)]
+
+    def undoing(self, step: Step, mode: Mode, *injected: Fault) -> list[Case] | str:
+        """Give the run in which the undo of a step goes wrong."""
+        if not step.undoable:
+            return "it has no undo"
+        found = self.trigger(step)
+        if isinstance(found, str):
+            return found
+        failing, fault = found
+        places = {Place(failing.name): (fault,), Place(step.name, undo=True): injected}
+        ends = self.after_failure(failing)
+        return [Case(step.name, mode, places, ends, frozenset({failing.name}))]
+
+    def trigger(self, step: Step) -> tuple[Step, Fault] | str:
+        """Give what has to fail so that a step is undone: the last step after it, or itself after its effect."""
+        found = self.triggers(step)
+        return found[-1] if found else "no failure that the policy unwinds leaves it to be undone"
+
+    def triggers(self, step: Step) -> list[tuple[Step, Fault]]:
+        """Give all failures after which a step is undone; the last one leaves the most to undo."""
+        own = self._unwinds(step) and self.policy.undo_failed_step != "never"
+        later = [s for s in self.steps.values() if step.name in s.before and self._unwinds(s)]
+        itself = [(step, faults.error(after=True))] if own else []
+        return [*itself, *((other, faults.error()) for other in later)]
+
+    def _unwinds(self, step: Step) -> bool:
+        return self.after_failure(step) == {"rolled_back"}
+
+
+def _fails(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.failing(step, Mode.FAILS, faults.error())
+
+
+def _fails_after(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.failing(step, Mode.FAILS_AFTER, faults.error(after=True), unknown=True)
+
+
+def _unknown(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.failing(step, Mode.UNKNOWN, faults.error(unknown=True), unknown=True)
+
+
+def _times_out(planning: Planning, step: Step) -> list[Case] | str:
+    late = faults.timeout(timedelta(seconds=1 + 4 * step.seconds))
+    injected = (late,) if step.attempts == 1 else (late, faults.error())
+    return planning.failing(step, Mode.TIMES_OUT, *injected, unknown=True)
+
+
+def _crash(planning: Planning, step: Step) -> list[Case] | str:
+    if step.once:
+        return planning.failing(step, Mode.CRASH, faults.crash(), unknown=True)
+    return planning.going_on(step, Mode.CRASH, faults.crash())
+
+
+def _crash_fails(planning: Planning, step: Step) -> list[Case] | str:
+    if step.once:
+        return "it is never dispatched again"
+    return planning.failing(step, Mode.CRASH_FAILS, faults.crash(), faults.error(), unknown=True)
+
+
+def _repeated(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.going_on(step, Mode.REPEATED, faults.repeat())
+
+
+def _transient(planning: Planning, step: Step) -> list[Case] | str:
+    if step.attempts == 1:
+        return "it has one attempt"
+    return planning.going_on(step, Mode.TRANSIENT, faults.error(retryable=True))
+
+
+def _cancel(mode: Mode, when: faults.When) -> Maker:
+    def make(planning: Planning, step: Step) -> list[Case] | str:
+        if planning.skips_time and when == "after":
+            return "the time-skipping server hangs when a cancel meets a result"
+        return planning.cancelled(step, mode, faults.cancel(when))
+
+    return make
+
+
+def _siblings(planning: Planning, step: Step) -> list[Case] | str:
+    """Let a step fail together with steps that may all be in flight at once."""
+    if not step.siblings:
+        return "it has no siblings"
+    together = [step]
+    for name, other in planning.steps.items():
+        if (
+            all(name in chosen.siblings for chosen in together)
+            and len(together) < planning.policy.max_parallel
+        ):
+            together.append(other)
+    if len(together) == 1:
+        return "the policy lets one step run at once"
+    names = frozenset(other.name for other in together)
+    fault = faults.together(asyncio.Barrier(len(names)))
+    ends = planning.after_failure(next((s for s in together if s.pivoted), step))
+    places = {Place(other.name): (fault,) for other in together}
+    if names <= planning.survives or not names & planning.survives:
+        return [Case(step.name, Mode.SIBLINGS, places, ends, names, others=names - {step.name})]
+    return "the flow catches the failure of some of its siblings"
+
+
+def _undo_repeated(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.undoing(step, Mode.UNDO_REPEATED, faults.repeat())
+
+
+def _undo_fails(planning: Planning, step: Step) -> list[Case] | str:
+    """Let an undo fail, for every failure that asks for it."""
+    if not step.undoable:
+        return "it has no undo"
+    triggers = planning.triggers(step)
+    found = [_stuck(step, *trigger, undo=trigger is triggers[-1]) for trigger in triggers]
+    return found or "no failure that the policy unwinds leaves it to be undone"
+
+
+def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
+    places = {Place(failing.name): (fault,), Place(step.name, undo=True): (faults.error(),)}
+    names = frozenset({failing.name}), frozenset({step.name})
+    return Case(step.name, Mode.UNDO_FAILS, places, frozenset({"stuck"}), *names, leaves=not undo)
+
+
+def _undo_transient(planning: Planning, step: Step) -> list[Case] | str:
+    if step.undoable and step.undo_attempts == 1:
+        return "its undo has one attempt"
+    return planning.undoing(step, Mode.UNDO_TRANSIENT, faults.error(retryable=True))
+
+
+def _undo_crash(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.undoing(step, Mode.UNDO_CRASH, faults.crash())
+
+
+def _in_undo(mode: Mode, fault: Callable[[faults.When], Fault], when: faults.When) -> Maker:
+    def make(planning: Planning, step: Step) -> list[Case] | str:
+        if planning.skips_time and mode in RESTARTS:
+            return _KEEPS_ASKING
+        return planning.undoing(step, mode, fault(when))
+
+    return make
+
+
+def _restart(mode: Mode, when: faults.When) -> Maker:
+    def make(planning: Planning, step: Step) -> list[Case] | str:
+        if planning.skips_time:
+            return _KEEPS_ASKING
+        if step.once and when != "after":
+            return planning.failing(step, mode, faults.restart(when), unknown=True)
+        return planning.going_on(step, mode, faults.restart(when))
+
+    return make
+
+
+Maker = Callable[[Planning, Step], "list[Case] | str"]
+_MAKERS: Mapping[Mode, Maker] = {
+    Mode.FAILS: _fails,
+    Mode.FAILS_AFTER: _fails_after,
+    Mode.UNKNOWN: _unknown,
+    Mode.TIMES_OUT: _times_out,
+    Mode.CRASH: _crash,
+    Mode.CRASH_FAILS: _crash_fails,
+    Mode.REPEATED: _repeated,
+    Mode.TRANSIENT: _transient,
+    Mode.CANCEL_BEFORE: _cancel(Mode.CANCEL_BEFORE, "before"),
+    Mode.CANCEL_IN: _cancel(Mode.CANCEL_IN, "in"),
+    Mode.CANCEL_AFTER: _cancel(Mode.CANCEL_AFTER, "after"),
+    Mode.SIBLINGS: _siblings,
+    Mode.UNDO_REPEATED: _undo_repeated,
+    Mode.UNDO_FAILS: _undo_fails,
+    Mode.UNDO_TRANSIENT: _undo_transient,
+    Mode.UNDO_CRASH: _undo_crash,
+    Mode.UNDO_CANCEL_BEFORE: _in_undo(Mode.UNDO_CANCEL_BEFORE, faults.cancel, "before"),
+    Mode.UNDO_CANCEL_IN: _in_undo(Mode.UNDO_CANCEL_IN, faults.cancel, "in"),
+    Mode.UNDO_CANCEL_AFTER: _in_undo(Mode.UNDO_CANCEL_AFTER, faults.cancel, "after"),
+    Mode.RESTART_BEFORE: _restart(Mode.RESTART_BEFORE, "before"),
+    Mode.RESTART_IN: _restart(Mode.RESTART_IN, "in"),
+    Mode.RESTART_AFTER: _restart(Mode.RESTART_AFTER, "after"),
+    Mode.UNDO_RESTART_BEFORE: _in_undo(Mode.UNDO_RESTART_BEFORE, faults.restart, "before"),
+    Mode.UNDO_RESTART_IN: _in_undo(Mode.UNDO_RESTART_IN, faults.restart, "in"),
+    Mode.UNDO_RESTART_AFTER: _in_undo(Mode.UNDO_RESTART_AFTER, faults.restart, "after"),
+}

@@ -1,0 +1,177 @@
+"""What goes wrong: values that say how one execution of a step, or of its undo, goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from temporalio import activity
+
+from activities import OutcomeUnknown, Unrecoverable
+from flows.testing._trial import Trial
+
+Effect = Callable[[], Awaitable[Any]]
+When = Literal["before", "in", "after"]
+_SHORT = timedelta(seconds=1)
+_TOLD = timedelta(seconds=1.5)
+"""Heartbeat timeout of a step that is to learn of a cancel: by the answer to its next heartbeat."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How one execution goes.
+
+    Attributes:
+        name: one or two words.
+        act: does it; gets what calls the handler, and the run.
+        start_to_close: shortens the timeout of the step, so that a test needn't wait for it.
+        heartbeat: shortens its heartbeat timeout.
+        silent: whether the execution is lost: what it returned never arrives.
+    """
+
+    name: str
+    act: Callable[[Effect, Trial], Awaitable[Any]]
+    start_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
+    silent: bool = False
+
+
+def error(
+    error: BaseException | None = None, *, after: bool = False, unknown: bool = False, retryable: bool = False
+) -> Fault:
+    """Let the handler fail.
+
+    Args:
+        error: what it raises instead of an error of ours.
+        after: after its effect, saying that its outcome is unknown: an error without a word means "no effect".
+        unknown: before its effect, but saying that its outcome is unknown.
+        retryable: whether another attempt may follow.
+    """
+    when = "after" if after else "before"
+    raised = error or _error(f"injected, {when} the effect", retryable)
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        if after:
+            await effect()
+        if (after or unknown) and error is None:
+            raise OutcomeUnknown(f"injected, {when} the effect") from raised
+        raise raised
+
+    return Fault(f"error {when}", act)
+
+
+def _error(text: str, retryable: bool) -> BaseException:
+    return RuntimeError(text) if retryable else Unrecoverable(text)
+
+
+async def _interrupted(trial: Trial) -> None:
+    """Go on until a timeout, a cancel or the end of the worker interrupts it, or the run is over."""
+    await trial.over.wait()
+    raise asyncio.CancelledError("injected: the run went on without it")
+
+
+def timeout(after: timedelta = _SHORT) -> Fault:
+    """Let it take effect, and then take longer than its timeout.
+
+    Args:
+        after: its timeout, instead of its own.
+    """
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        await effect()
+        await _interrupted(trial)
+
+    return Fault("timeout", act, start_to_close=after)
+
+
+def cancel(when: When = "in") -> Fault:
+    """Cancel the run.
+
+    Args:
+        when: ``before`` the step takes effect, which it then doesn't; ``in`` it: it took effect, and is interrupted;
+            ``after``: the cancel arrives together with the result. Undos and local steps aren't interrupted.
+    """
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        if activity.info().activity_type.endswith("/undo") or activity.info().is_local:
+            return await _beside(effect, trial, when)
+        output = None if when == "before" else await effect()
+        await trial.cancel()
+        if when != "after":
+            await _interrupted(trial)
+        return output
+
+    return Fault(f"cancel {when}", act, heartbeat=_TOLD)
+
+
+async def _beside(effect: Effect, trial: Trial, when: When) -> Any:
+    """Cancel the run without waiting to be interrupted."""
+    if when == "before":
+        await trial.cancel()
+        return await effect()
+    if when == "in":
+        return (await asyncio.gather(effect(), trial.cancel()))[0]
+    output = await effect()
+    await trial.cancel()
+    return output
+
+
+def crash(after: timedelta = _SHORT) -> Fault:
+    """Let it take effect, and lose the execution: no result, no heartbeat, as when its machine burns down.
+
+    Args:
+        after: its heartbeat timeout, instead of 30 seconds.
+    """
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        return await effect()
+
+    return Fault("crash", act, heartbeat=after, silent=True)
+
+
+def repeat(n: int = 2) -> Fault:
+    """Call the handler several times with the same key, as at-least-once execution may; the last one counts."""
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        for _ in range(n - 1):
+            await effect()
+        return await effect()
+
+    return Fault(f"repeat {n}", act)
+
+
+def slow(by: timedelta = _SHORT) -> Fault:
+    """Let it begin late."""
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        await asyncio.sleep(by.total_seconds())
+        return await effect()
+
+    return Fault("slow", act)
+
+
+def together(barrier: asyncio.Barrier) -> Fault:
+    """Let it fail at the same moment as others that wait at the barrier."""
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        async with asyncio.timeout(30):
+            await barrier.wait()
+        raise Unrecoverable("injected, together with others")
+
+    return Fault("siblings", act)
+
+
+def restart(when: When) -> Fault:
+    """Have the worker replaced by another one: ``before`` its effect, ``in`` it, or as it ends."""
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        output = None if when == "before" else await effect()
+        trial.replace.set()
+        if when != "after":
+            await _interrupted(trial)
+        return output
+
+    return Fault(f"restart {when}", act)

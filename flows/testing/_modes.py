@@ -1,0 +1,45 @@
+"""The ways to go wrong that a sweep tries, for every step."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """A way to go wrong; its value is the word for it in the table."""
+
+    FAILS = "fails before its effect"
+    FAILS_AFTER = "fails after its effect"
+    UNKNOWN = "unknown, and never happened"
+    TIMES_OUT = "times out after its effect"
+    CRASH = "crash after its effect"
+    CRASH_FAILS = "crash, then fails"
+    REPEATED = "repeated"
+    TRANSIENT = "transient error"
+    CANCEL_BEFORE = "cancel before"
+    CANCEL_IN = "cancel in"
+    CANCEL_AFTER = "cancel after"
+    SIBLINGS = "fails with its siblings"
+    UNDO_REPEATED = "undo repeated"
+    UNDO_FAILS = "undo fails"
+    UNDO_TRANSIENT = "undo: transient error"
+    UNDO_CRASH = "undo: crash after its effect"
+    UNDO_CANCEL_BEFORE = "undo: cancel before"
+    UNDO_CANCEL_IN = "undo: cancel in"
+    UNDO_CANCEL_AFTER = "undo: cancel after"
+    RESTART_BEFORE = "worker restart before"
+    RESTART_IN = "worker restart in"
+    RESTART_AFTER = "worker restart after"
+    UNDO_RESTART_BEFORE = "undo: worker restart before"
+    UNDO_RESTART_IN = "undo: worker restart in"
+    UNDO_RESTART_AFTER = "undo: worker restart after"
+    RESET_COMPLETED = "reset after it completed"
+    RESET_UNWOUND = "reset after it unwound"
+
+
+RESTARTS = frozenset(mode for mode in Mode if "restart" in mode)
+RESETS = frozenset((Mode.RESET_COMPLETED, Mode.RESET_UNWOUND))
+QUICK = tuple(mode for mode in Mode if mode not in RESTARTS | RESETS)
+"""All modes but those that replace the worker or reset the run, which take longer."""
+
+ALL = tuple(Mode)

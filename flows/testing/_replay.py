@@ -1,0 +1,154 @@
+"""Replaying recorded histories on today's code: a run that was begun by yesterday's must go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from activities import DefinitionError
+from counterstep.reports import read_run, report_of
+from flows._plugin import CounterstepPlugin
+from flows.testing._worker import collected
+
+PLACES = 50
+"""So many places of a history are replayed at most, evenly spread."""
+
+_STARTED = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+_SHOWN = 600
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A history, replayed.
+
+    Attributes:
+        name: of the file, or the workflow id.
+        flow: the workflow type.
+        places: at how many workflow tasks it was taken up; the whole counts as one.
+        difference: where and how today's code differs; ``None`` when it doesn't.
+    """
+
+    name: str
+    flow: str
+    places: int
+    difference: str | None = None
+
+    def __str__(self) -> str:
+        """Give one line, or several where it differs."""
+        if self.difference is None:
+            return f"{self.name} ({self.flow}): replays, from {self.places} places"
+        return f"{self.name} ({self.flow}): {self.difference}"
+
+
+class HistoriesDiffer(AssertionError):
+    """Today's code does something else than what was recorded; the message names each history, and the place.
+
+    Attributes:
+        replayed: all of them.
+    """
+
+    def __init__(self, replayed: Sequence[Replayed]) -> None:
+        """Name those that differ."""
+        differ = [str(one) for one in replayed if one.difference is not None]
+        super().__init__(f"{len(differ)} of {len(replayed)} histories don't replay:\n" + "\n".join(differ))
+        self.replayed = replayed
+
+
+async def replay(
+    histories: Path | str | Iterable[WorkflowHistory], *served: Any, **options: Any
+) -> list[Replayed]:
+    """Replay histories on today's code, whole and as a worker does that keeps no run: from each workflow task.
+
+    Args:
+        histories: a folder of JSON files, such as ``counterstep replay --record`` makes; or histories.
+        served: flows and operations, or names of modules.
+        options: of :class:`flows.CounterstepPlugin`, such as ``data_converter``.
+
+    Returns:
+        What became of each.
+
+    Raises:
+        HistoriesDiffer: naming each that doesn't replay, and the place where it differs.
+        DefinitionError: when there is no history, so that nothing would be shown.
+    """
+    registry, found = collected(served)
+    plugin = CounterstepPlugin(registry, **{**found, **options})
+    given = _files(Path(histories)) if isinstance(histories, (str, Path)) else histories
+    replayed = [await _replayed(plugin, history) for history in given]
+    if not replayed:
+        raise DefinitionError(f"there is no history to replay in {histories}")
+    if any(one.difference is not None for one in replayed):
+        raise HistoriesDiffer(replayed)
+    return replayed
+
+
+def _files(folder: Path) -> Iterator[WorkflowHistory]:
+    for file in sorted(folder.rglob("*.json")):
+        yield WorkflowHistory.from_json(file.stem, file.read_text())
+
+
+async def _replayed(plugin: CounterstepPlugin, history: WorkflowHistory) -> Replayed:
+    events = list(history.events)
+    places = [*_places(events), len(events)]
+    whole = await _differs(plugin, history.workflow_id, events)
+    before = 0
+    for place in places:
+        error = await _differs(plugin, history.workflow_id, events[:place])
+        if error is not None:
+            return _told(history, len(places), events[before:place], error)
+        before = place
+    return _told(history, len(places), events, whole)
+
+
+def _places(events: Sequence[HistoryEvent]) -> list[int]:
+    """Give how many events there are at the beginning of each workflow task but the first."""
+    found = [number for number, event in enumerate(events, start=1) if event.event_type == _STARTED][1:]
+    step = max(1, -(-len(found) // PLACES))
+    return found[::step]
+
+
+async def _differs(plugin: CounterstepPlugin, id: str, events: Sequence[HistoryEvent]) -> Exception | None:
+    result = await Replayer(workflows=[], plugins=[plugin]).replay_workflow(
+        WorkflowHistory(id, events), raise_on_replay_failure=False
+    )
+    return result.replay_failure
+
+
+def _told(
+    history: WorkflowHistory, places: int, around: Sequence[HistoryEvent], error: Exception | None
+) -> Replayed:
+    flow = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
+    if error is None:
+        return Replayed(history.workflow_id, flow, places)
+    asked = ", ".join(_asked(around)) or "nothing"
+    where = f"between events {around[0].event_id} and {around[-1].event_id}, where it asked for {asked}"
+    return Replayed(history.workflow_id, flow, places, f"differs {where}: {str(error)[:_SHOWN]}")
+
+
+def _asked(events: Sequence[HistoryEvent]) -> Iterator[str]:
+    """Name what the recorded code asked for."""
+    for event in events:
+        kind = event.WhichOneof("attributes") or ""
+        attributes = getattr(event, kind)
+        if kind == "activity_task_scheduled_event_attributes":
+            yield f"step {attributes.activity_id} ({attributes.activity_type.name}, event {event.event_id})"
+        elif kind == "timer_started_event_attributes":
+            yield f"a timer (event {event.event_id})"
+        elif kind == "start_child_workflow_execution_initiated_event_attributes":
+            yield f"child {attributes.workflow_type.name} (event {event.event_id})"
+        elif kind.startswith("workflow_execution_") and event is not events[0]:
+            yield f"{kind.removesuffix('_event_attributes').replace('_', ' ')} (event {event.event_id})"
+
+
+def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
+    """Say of which definition a history is, and how the run ended."""
+    report = report_of(read_run(history.workflow_id, history.events), "default")
+    assert report.run is not None, "a run's report tells of the run"
+    return str(report.definition), report.run.state

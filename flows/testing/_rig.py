@@ -1,0 +1,240 @@
+"""Operations on the test bench: the user's own handlers, called through a place where faults are injected."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    StartActivityInput,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+from activities import Context, Operation, Outcome, Registry
+from activities._call import _EXECUTOR, call
+from activities._encode import LOST
+from activities._run import CURRENT_HEADER, Host
+from activities._wire import HEADER, StepHeader, in_leg
+from flows.testing._faults import Fault
+from flows.testing._trial import Call, Place, Trial
+
+_HURRY = timedelta(milliseconds=20)
+"""Between two attempts: a test needn't wait as long as production does."""
+
+
+class Rig:
+    """The bench of one worker.
+
+    Attributes:
+        trials: the runs under test, by workflow id.
+        deps: what operations of other runs work on.
+    """
+
+    def __init__(self, deps: Any = None) -> None:
+        """Begin without runs."""
+        self.trials: dict[str, Trial] = {}
+        self.deps = deps
+        self.lost: set[bytes] = set()
+
+    def registry(self, registry: Registry) -> Registry:
+        """Give the same definitions, with operations on the bench."""
+        return Registry(*(self._mounted(d) if isinstance(d, Operation) else d for d in registry))
+
+    def trial(self, header: StepHeader, workflow_id: str) -> Trial | None:
+        """Find the run that a step belongs to; steps of child flows belong to the root."""
+        return self.trials.get((header.workflow or workflow_id).split("/")[0])
+
+    def _mounted(self, op: Operation[Any, Any]) -> Operation[Any, Any]:
+        made = copy.copy(op)
+        made.handler = self._forward(op)
+        if op.undo_handler is not None:
+            made.undo_handler = replace(op.undo_handler, handler=self._backward(op, op.undo_handler.handler))
+        if op.retry_input_handler is not None:
+            made.retry_input_handler = self._retry_input(op, op.retry_input_handler)
+        return made
+
+    def _forward(self, op: Operation[Any, Any]) -> Callable[..., Any]:
+        async def forward(ctx: Context[Any], input: Any) -> Any:
+            return await self._perform(op, op.handler, ctx, input)
+
+        return forward
+
+    def _backward(self, op: Operation[Any, Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+        async def backward(ctx: Context[Any], input: Any, outcome: Outcome[Any]) -> Any:
+            return await self._perform(op, handler, ctx, input, outcome)
+
+        return backward
+
+    def _retry_input(self, op: Operation[Any, Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+        def retry_input(attempt: int, error: Any, input: Any, deps: Any) -> Any:
+            trial = self.trial(CURRENT_HEADER.get(), str(activity.info().workflow_id))
+            return handler(attempt, error, input, self._deps(trial, op))
+
+        return retry_input
+
+    def _deps(self, trial: Trial | None, op: Operation[Any, Any]) -> Any:
+        deps = self.deps if trial is None else trial.deps
+        return Host(deps, cast(Any, None), cast(Any, None)).deps_for(op.deps_type)
+
+    async def _perform(
+        self, op: Operation[Any, Any], handler: Callable[..., Any], ctx: Context[Any], *args: Any
+    ) -> Any:
+        """Call a handler, as the fault says that comes next at its place."""
+        trial = self.trial(CURRENT_HEADER.get(), ctx.workflow_id)
+        ctx = replace(ctx, deps=self._deps(trial, op))
+        if trial is None:
+            return await _called(handler, ctx, *args)
+        made = _begun(op, ctx, *args)
+        trial.calls.append(made)
+        fault = trial.next(made.place)
+
+        async def effect() -> Any:
+            made.effects += 1
+            return await _called(handler, ctx, *args)
+
+        began = time.monotonic()
+        try:
+            made.output = await self._act(fault, effect, trial, made)
+        except BaseException as error:
+            made.error = error
+            raise
+        finally:
+            made.seconds = time.monotonic() - began
+        return made.output
+
+    async def _act(self, fault: Fault | None, effect: Callable[[], Any], trial: Trial, made: Call) -> Any:
+        if fault is None:
+            return await effect()
+        made.fault = fault.name
+        output = await fault.act(effect, trial)
+        if fault.silent:
+            self.lost.add(activity.info().task_token)
+        return output
+
+
+async def _called(handler: Callable[..., Any], *args: Any) -> Any:
+    """Call a handler as the framework does: ``async def``, or ``def`` in a thread that nothing interrupts."""
+    called = await call(cast(Any, _EXECUTOR.get()), handler, *args)
+    if called.error is not None:
+        raise called.error
+    return called.value
+
+
+def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any = None) -> Call:
+    header, info = CURRENT_HEADER.get(), activity.info()
+    undo = outcome is not None
+    name = header.path + ctx.step
+    retry = op.undo_handler.retry if undo and op.undo_handler else op.retry
+    limit = (
+        retry.max_attempts
+        if info.is_local or info.retry_policy is None
+        else info.retry_policy.maximum_attempts
+    )
+    return Call(
+        Place(in_leg(name, header.leg) if header.leg else name, undo),
+        str(op.definition),
+        ctx.idempotency_key,
+        ctx.attempt,
+        input,
+        outcome=str(outcome.status) if undo else None,
+        limit=limit or None,
+        local=info.is_local,
+    )
+
+
+def _place(type: str, headers: Any, activity_id: str | None) -> tuple[StepHeader, Place] | None:
+    """Say which step an activity is about to be scheduled for."""
+    payload: Payload | None = headers.get(HEADER)
+    if payload is None or activity_id is None:
+        return None
+    header, undo = StepHeader.read(payload), type.endswith("/undo")
+    name = header.path + (header.step or (activity_id.removesuffix(".undo") if undo else activity_id))
+    return header, Place(in_leg(name, header.leg) if header.leg else name, undo)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    """Schedules a run's steps with the short timeouts that its faults ask for, and on the worker's own queue."""
+
+    rig: Rig
+
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
+        found = _place(input.activity, input.headers, input.activity_id)
+        if found is not None:
+            policy = input.retry_policy and replace(
+                input.retry_policy, initial_interval=_HURRY, maximum_interval=_HURRY, backoff_coefficient=1
+            )
+            input = replace(input, retry_policy=policy, task_queue=None)
+            for fault in self._faults(*found):
+                input.start_to_close_timeout = fault.start_to_close or input.start_to_close_timeout
+                input.heartbeat_timeout = fault.heartbeat or input.heartbeat_timeout
+        return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
+        found = _place(input.activity, input.headers, input.activity_id)
+        for fault in self._faults(*found) if found is not None else ():
+            input.start_to_close_timeout = fault.start_to_close or input.start_to_close_timeout
+        return super().start_local_activity(input)
+
+    def _faults(self, header: StepHeader, place: Place) -> Sequence[Fault]:
+        """Give what goes wrong there; told by what was injected, so that a replay says the same."""
+        trial = self.rig.trial(header, workflow.info().workflow_id)
+        return trial.injected.get(place, ()) if trial else ()
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    outbound: type[_Outbound]
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(self.outbound(outbound))
+
+
+class _Activities(ActivityInboundInterceptor):
+    """Loses executions: what they return never arrives."""
+
+    def __init__(self, next: ActivityInboundInterceptor, rig: Rig) -> None:
+        super().__init__(next)
+        self._rig = rig
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        output = await super().execute_activity(input)
+        info = activity.info()
+        if info.task_token not in self._rig.lost:
+            return output
+        if info.is_local:  # has no heartbeat: its worker says that it gave it up
+            raise ApplicationError("injected: lost", {HEADER: {"kind": LOST}}, type=LOST, non_retryable=True)
+        trial = self._rig.trial(CURRENT_HEADER.get(), str(info.workflow_id))
+        await (trial.over if trial else asyncio.Event()).wait()
+        raise asyncio.CancelledError("injected: lost")
+
+
+class RigInterceptor(Interceptor):
+    """Puts a worker's workflows and activities on the bench; given to the worker, it is the inner one of ours."""
+
+    def __init__(self, rig: Rig) -> None:
+        """Take the bench."""
+        self._rig = rig
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """See base class."""
+        return _Activities(next, self._rig)
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
+        """See base class."""
+        outbound = type("_Outbound", (_Outbound,), {"rig": self._rig})
+        return type("_Inbound", (_Inbound,), {"outbound": outbound})

@@ -1,0 +1,140 @@
+"""Which steps a flow has and what came before what: from its clean run, and of a saga from its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from activities import Operation, Registry
+from counterstep.reports import Report
+from flows.testing._trial import Call, Trial
+from flows.testing._worker import Ran, leaves_of
+
+AnyReport = Report[Any, Any]
+Before = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step, as a clean run shows it.
+
+    Attributes:
+        name: full name.
+        operation: ``id@version``.
+        undoable: whether it has an undo.
+        attempts: how many it has; ``None`` without a limit.
+        undo_attempts: how many its undo has; ``None`` without a limit.
+        seconds: that it took.
+        once: whether it is never dispatched again after a loss.
+        local: whether it is a local step.
+        before: steps that have ended when it begins.
+        siblings: steps that may run beside it.
+        pivoted: whether there is no way back once it begins.
+    """
+
+    name: str
+    operation: str
+    undoable: bool
+    attempts: int | None
+    undo_attempts: int | None
+    seconds: float
+    once: bool
+    local: bool
+    before: frozenset[str]
+    siblings: frozenset[str]
+    pivoted: bool
+
+
+def steps_of(ran: Ran, trial: Trial, registry: Registry) -> list[Step]:
+    """Give the steps of a clean run, in the order in which they began."""
+    first = {call.place.step: call for call in reversed(trial.calls) if not call.place.undo}
+    names = trial.steps
+    reports = leaves_of(ran.report)
+    before = order_of(ran.report, reports)
+    beside = _beside(ran.report, reports, before)
+    plan = {step.name: step for step in ran.report.plan}
+    pivots = [name for name, step in plan.items() if step.pivot]
+    return [
+        _step(
+            first[name],
+            registry.retrieve(first[name].operation),
+            no_undo=name in plan and not plan[name].undoable,
+            before=frozenset(other for other in names if other != name and before(other, name)),
+            siblings=frozenset(other for other in names if other != name and beside(other, name)),
+            pivoted=any(name == pivot or before(pivot, name) for pivot in pivots),
+        )
+        for name in names
+    ]
+
+
+def _step(call: Call, op: Operation[Any, Any], *, no_undo: bool, **order: Any) -> Step:
+    undo = op.undo_handler
+    return Step(
+        name=call.place.step,
+        operation=call.operation,
+        undoable=undo is not None and not no_undo,
+        attempts=call.limit,
+        undo_attempts=(undo.retry.max_attempts or None) if undo else None,
+        seconds=call.seconds,
+        once=op.at_most_once,
+        local=call.local,
+        **order,
+    )
+
+
+def order_of(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Before:
+    """Say whether one step ends before another begins: of a saga by its plan, else as it happened."""
+    closure = _closure(report)
+
+    def unit(name: str) -> str:
+        parts = name.split("/")
+        around = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
+        return next((part for part in around if part in closure), "")
+
+    def before(one: str, other: str) -> bool:
+        mine, its = unit(one), unit(other)
+        if mine != its:
+            return mine in closure.get(its, ())
+        return one != other and _ended_before(leaves.get(one), leaves.get(other))
+
+    return before
+
+
+def _ended_before(one: AnyReport | None, other: AnyReport | None) -> bool:
+    ended, asked = one and one.finished, other and other.scheduled
+    return bool(ended and asked and ended <= asked)
+
+
+def _closure(report: AnyReport) -> dict[str, set[str]]:
+    """Give all that each step of a plan comes after; a plan lists steps in an order that can be run."""
+    after = {step.name: set(step.after) for step in report.plan}
+    found: dict[str, set[str]] = {}
+
+    def whole(name: str) -> set[str]:
+        if name not in found:
+            found[name] = set()
+            found[name] = set().union(after[name], *(whole(b) for b in after[name] if b in after))
+        return found[name]
+
+    for name in after:
+        whole(name)
+    return found
+
+
+def _beside(report: AnyReport, leaves: Mapping[str, AnyReport], before: Before) -> Before:
+    """Say whether two steps may be in flight together."""
+
+    def beside(one: str, other: str) -> bool:
+        if before(one, other) or before(other, one):
+            return False
+        planned = {step.name for step in report.plan}
+        return {one, other} <= planned or _overlap(leaves.get(one), leaves.get(other))
+
+    return beside
+
+
+def _overlap(one: AnyReport | None, other: AnyReport | None) -> bool:
+    if one is None or other is None:
+        return False
+    return not (_ended_before(one, other) or _ended_before(other, one))

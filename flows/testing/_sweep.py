@@ -1,0 +1,251 @@
+"""A sweep: a flow run once for each step and each way to go wrong, and every run held against what must be true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.client import WorkflowFailureError
+
+from activities import Failure
+from flows._policy import Policy
+from flows._start import undo
+from flows.testing._bench import Bench, Fresh, Impatient, Operator
+from flows.testing._cases import Case, Planning
+from flows.testing._checks import Expected, difference, problems
+from flows.testing._coverage import Cell, Coverage, NotHeld
+from flows.testing._modes import ALL, RESETS, RESTARTS, Mode
+from flows.testing._resets import resets
+from flows.testing._steps import Step, steps_of
+from flows.testing._temporal import Temporal, dev_server
+from flows.testing._trial import Place, Trial
+from flows.testing._worker import Ran, collected, refuse_unknown, serving
+
+_NO_RESET = Cell("not applicable", why=("the time-skipping server can't reset",))
+_CLEAN, _BEFORE = "as after a run without faults", "as before"
+
+
+async def sweep(
+    flow: Any,
+    input: Any = None,
+    *,
+    world: Callable[[Any], Any],
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]],
+    serve: Iterable[Any] = (),
+    temporal: Temporal | None = None,
+    modes: Collection[Mode] = ALL,
+    steps: Collection[str] | None = None,
+    operator: Operator | None = None,
+    survives: Collection[str] = (),
+    parallel: int = 16,
+    cache: int = 1000,
+    **options: Any,
+) -> Coverage:
+    """Run a flow once for each step and each way to go wrong, and check every run.
+
+    Each run has a world of its own. It is checked against the plan (which steps are undone, and in which order), the
+    history (which steps failed and how it ended), what was called, and the world: after a run that was unwound it is as
+    before, after one that completed it is as after a run without faults.
+
+    Args:
+        flow: a sequence class, a saga, an action, a linear workflow.
+        input: the start input; or a function of the dependencies that gives it.
+        world: a function of the dependencies that tells what is there, as values that can be compared, without what
+            differs from run to run: keys, times, ids.
+        lifespan: yields dependencies that nobody has used yet, once for each run.
+        serve: operations and flows that the flow needs, or names of modules; the flow itself needn't be named.
+        temporal: where; a dev server of its own unless given. On a time-skipping server, whose clock is one for all, the
+            runs go one after another, and some modes don't apply.
+        modes: those to try.
+        steps: those to try; all unless given.
+        operator: does what an operator does in each run, such as approving; it is cancelled when the run ends.
+        survives: steps whose failure the flow catches.
+        parallel: how many runs are open at once.
+        cache: how many runs the worker keeps; with 0 every workflow task replays.
+        options: of :class:`flows.CounterstepPlugin`, such as ``secrets``.
+
+    Returns:
+        The table.
+
+    Raises:
+        NotHeld: with the table, when a cell is broken or missing, or the sweep itself would show nothing.
+        NoSuchStep: when ``steps`` or ``survives`` names none of the flow's.
+    """
+    began = time.monotonic()
+    asked = _Asked(tuple(modes), None if steps is None else frozenset(steps), frozenset(survives))
+    with contextlib.ExitStack() as stack:
+        where = temporal or stack.enter_context(dev_server())
+        at_once = 1 if where.skips_time else parallel  # its clock is one for all runs
+        served = [*serve, *_itself(flow, serve)]
+        async with serving(*served, temporal=where, cache=cache, sandbox=False, **options) as worker:
+            gate = asyncio.Semaphore(at_once)
+            bench = Bench(worker, flow, input, world, lifespan, operator, gate, cache)
+            coverage = await _Sweep(bench, where, asked, began).run()
+    if not coverage.holds:
+        raise NotHeld(coverage)
+    return coverage
+
+
+def _itself(flow: Any, serve: Iterable[Any]) -> list[Any]:
+    """Give the flow, unless it is served already."""
+    registry, _ = collected(list(serve))
+    ours = {str(definition) for definition in registry.definitions()}
+    return [one for one in getattr(flow, "definitions", (flow,)) if str(one.definition) not in ours]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What somebody wants to have tried."""
+
+    modes: tuple[Mode, ...]
+    steps: frozenset[str] | None
+    survives: frozenset[str]
+
+
+@dataclass
+class _Sweep:
+    """A sweep on its way."""
+
+    bench: Bench
+    temporal: Temporal
+    asked: _Asked
+    began: float
+    cells: dict[tuple[str, Mode], Cell] = field(default_factory=dict)
+    runs: int = 0
+
+    async def run(self) -> Coverage:
+        """Run it without faults first, and then with each."""
+        first, trial, fresh, clean = await self._clean()
+        found = steps_of(first, trial, self.bench.worker.registry)
+        wrong = self._guards(first, found, fresh, clean)
+        chosen = [step for step in found if self.asked.steps is None or step.name in self.asked.steps]
+        known = [step.name for step in found]
+        wanted = {Place(name): () for name in (self.asked.steps or frozenset()) | self.asked.survives}
+        if not wrong:
+            refuse_unknown(wanted, known)
+            by_name, policy = {step.name: step for step in found}, _policy(self.bench.flow)
+            planning = Planning(by_name, policy, self.temporal.skips_time, self.asked.survives)
+            wrong += [
+                "its policy, or its pivot, waits for an operator: sweep it on the time-skipping server"
+            ] * planning.waits
+            if not wrong:
+                wrong = await self._all(planning, Expected(by_name, policy, clean), chosen)
+        names = [step.name for step in chosen]
+        seconds = time.monotonic() - self.began
+        flow = _name(self.bench.flow)
+        return Coverage(flow, names, self.asked.modes, self.cells, wrong, self.runs, seconds)
+
+    async def _clean(self) -> tuple[Ran, Trial, Fresh, Any]:
+        async with self.bench.fresh() as fresh:
+            self.runs += 1
+            ran, trial = await self.bench.sandboxed(fresh)
+            return ran, trial, fresh, await self.bench.look(fresh.deps)
+
+    def _guards(self, ran: Ran, steps: Sequence[Step], fresh: Fresh, clean: Any) -> list[str]:
+        """Say why the sweep would show nothing."""
+        if ran.state != "completed":
+            return [f"without faults it ended {ran.state}: {ran.failure}"]
+        if not steps:
+            return ["it has no steps"]
+        if fresh.before == clean:
+            return ["`world` shows no difference after a run without faults, so it would show no leak"]
+        return []
+
+    async def _all(self, planning: Planning, expected: Expected, chosen: Sequence[Step]) -> list[str]:
+        """Try everything; what isn't as it must be stands in the cells."""
+        _, _, _, again = await self._clean()
+        wrong = [
+            *difference(
+                expected.clean, again, "the same after two runs without faults: leave out what differs"
+            )
+        ]
+        if wrong:
+            return wrong
+        tried: list[Any] = []
+        for mode in self.asked.modes:
+            if mode in RESETS:
+                tried.append(self._reset(planning, expected, mode, chosen))
+                continue
+            for step in chosen:
+                cases = planning.cases(step, mode)
+                if isinstance(cases, str):
+                    self.cells[step.name, mode] = Cell("not applicable", why=(cases,))
+                else:
+                    tried += [self._case(expected, case) for case in cases]
+        async with asyncio.TaskGroup() as group:
+            for one in tried:
+                group.create_task(one)
+        return []
+
+    async def _case(self, expected: Expected, case: Case) -> None:
+        async with self.bench.fresh() as fresh:
+            self.runs += 1
+            try:
+                ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
+            except Impatient as error:
+                self._note(case, [str(error)])
+                return
+            found = [*problems(expected, case, ran, trial)]
+            found += await self._world(expected, case, ran, fresh)
+            self._note(case, found)
+
+    async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
+        """Compare the world with what it must be after such an end; what is stuck is undone first."""
+        if ran.state == "kept" or case.leaves:
+            return []
+        if ran.state == "stuck":
+            try:
+                await undo(self.bench.worker.client, ran.handle.id, task_queue=self.bench.worker.task_queue)
+            except WorkflowFailureError as error:
+                return [f"`undo` of what was stuck failed: {Failure.of(error.cause)}"]
+        now = await self.bench.look(fresh.deps)
+        if ran.state == "completed":
+            return [*difference(expected.clean, now, _CLEAN)]
+        return [*difference(fresh.before, now, _BEFORE)]
+
+    def _note(self, case: Case, found: Sequence[str]) -> None:
+        for step in (case.step, *case.others):
+            before = self.cells.get((step, case.mode), Cell("held"))
+            why = (*before.why, *(f"({case.name}) {line}" for line in found))
+            self.cells[step, case.mode] = Cell("broken" if why else "held", before.runs + 1, why)
+
+    async def _reset(
+        self, planning: Planning, expected: Expected, mode: Mode, chosen: Sequence[Step]
+    ) -> None:
+        names = [step.name for step in chosen]
+        faults = {} if mode is Mode.RESET_COMPLETED else _unwinding(planning)
+        if self.temporal.skips_time or faults is None:
+            why = (
+                _NO_RESET
+                if self.temporal.skips_time
+                else Cell("not applicable", why=("nothing in it is undone",))
+            )
+            self.cells |= {(name, mode): why for name in names}
+            return
+        async for step, cell in resets(self.bench, mode, faults, names, expected.clean):
+            self.runs += 1
+            self.cells[step, mode] = cell
+
+
+def _unwinding(planning: Planning) -> Mapping[Place, Any] | None:
+    """Give what makes the flow unwind as much as can be."""
+    for step in reversed(list(planning.steps.values())):
+        triggers = planning.triggers(step) if step.undoable else []
+        if triggers:
+            failing, fault = triggers[-1]
+            return {Place(failing.name): (fault,)}
+    return None
+
+
+def _policy(flow: Any) -> Policy:
+    found = getattr(getattr(flow, "flow", flow), "policy", None)
+    return found if isinstance(found, Policy) else Policy()
+
+
+def _name(flow: Any) -> str:
+    return str(getattr(getattr(flow, "flow", flow), "definition", flow))

@@ -1,0 +1,113 @@
+"""One run under test: what it works on, what is to go wrong in it, and what was called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from temporalio.client import Client
+
+if TYPE_CHECKING:
+    from flows.testing._faults import Fault
+
+
+class Place(NamedTuple):
+    """A step, or its undo.
+
+    Attributes:
+        step: full name, with the path of inner flows.
+        undo: whether its undo is meant.
+    """
+
+    step: str
+    undo: bool = False
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"undo of {self.step}" if self.undo else self.step
+
+
+@dataclass
+class Call:
+    """One execution of a handler.
+
+    Attributes:
+        place: the step, or its undo.
+        operation: ``id@version``.
+        key: the idempotency key.
+        attempt: its number.
+        input: what it got.
+        outcome: what an undo was told of its step, as a word.
+        fault: name of what was injected.
+        effects: how often the user's handler was called.
+        output: what it returned.
+        error: what it raised.
+        limit: how many attempts it has; ``None`` without a limit.
+        local: whether it is a local step.
+        seconds: that it took.
+    """
+
+    place: Place
+    operation: str
+    key: str
+    attempt: int
+    input: Any
+    outcome: str | None = None
+    fault: str | None = None
+    effects: int = 0
+    output: Any = None
+    error: BaseException | None = None
+    limit: int | None = None
+    local: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Trial:
+    """One run under test.
+
+    Attributes:
+        workflow_id: of the run.
+        client: of its server.
+        deps: what its operations work on.
+        faults: what is still to go wrong, by place: the first for the next execution.
+        injected: what was to go wrong.
+        calls: every execution of a handler, in the order in which they began.
+        over: set when the run has ended.
+        replace: set when its worker is to be replaced.
+    """
+
+    workflow_id: str
+    client: Client
+    deps: Any = None
+    faults: dict[Place, list[Fault]] = field(default_factory=dict)
+    injected: Mapping[Place, Sequence[Fault]] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    replace: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def inject(self, faults: Mapping[Place, Sequence[Fault]]) -> None:
+        """Set what is to go wrong."""
+        self.injected = dict(faults)
+        self.faults = {place: list(several) for place, several in faults.items()}
+
+    def next(self, place: Place) -> Fault | None:
+        """Take what goes wrong in the next execution of a place."""
+        left = self.faults.get(place)
+        return left.pop(0) if left else None
+
+    @property
+    def missed(self) -> list[Place]:
+        """Where something was to go wrong, and not all of it did."""
+        return [place for place, left in self.faults.items() if left]
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that were called, in the order in which they began."""
+        return list(dict.fromkeys(call.place.step for call in self.calls if not call.place.undo))
+
+    async def cancel(self) -> None:
+        """Cancel the run."""
+        await self.client.get_workflow_handle(self.workflow_id).cancel()

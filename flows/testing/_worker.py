@@ -1,0 +1,249 @@
+"""A worker for a test: serves definitions on a queue of its own, records every call, and lets steps go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from activities import DefinitionError, Failure, Registry
+from counterstep.reports import Kind, Report, fetch_report
+from flows._actions import Action
+from flows._linear import Workflow
+from flows._module import load_modules
+from flows._plugin import CounterstepPlugin
+from flows._saga import Saga
+from flows._start import start
+from flows.testing._faults import Fault
+from flows.testing._rig import Rig, RigInterceptor
+from flows.testing._temporal import Temporal
+from flows.testing._trial import Call, Place, Trial
+
+AnyReport = Report[Any, Any]
+
+
+class NoSuchStep(DefinitionError):
+    """Something was injected into a step that the flow doesn't have; the message lists those it has."""
+
+
+class NotReached(DefinitionError):
+    """Something was injected that never happened: the test would have shown nothing."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that has ended.
+
+    Attributes:
+        handle: of the run.
+        report: of it, from its history.
+        calls: every execution of a handler, in the order in which they began.
+        result: as the flow returned it, in a tuple of one; empty when it failed.
+        failure: how it failed.
+    """
+
+    handle: WorkflowHandle[Any, Any]
+    report: AnyReport
+    calls: Sequence[Call]
+    result: tuple[Any, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def state(self) -> str:
+        """Its end: ``completed``, ``rolled_back``, ``stuck``, ``kept``, ``cancelled`` or ``refused``."""
+        assert self.report.run is not None, "a run's report tells of the run"
+        return self.report.run.state
+
+    @property
+    def output(self) -> Any:
+        """What it returned.
+
+        Raises:
+            NoOutput: when it failed.
+        """
+        return self.result[0] if self.result else self.report.output
+
+    @property
+    def called(self) -> list[str]:
+        """The steps and undos that were called, in order: ``["take-seat", "undo of take-seat"]``."""
+        return [str(call.place) for call in self.calls]
+
+
+@dataclass
+class FlowWorker:
+    """A worker on a task queue of its own.
+
+    Attributes:
+        client: of its server.
+        task_queue: that it serves.
+        registry: what it serves.
+    """
+
+    client: Client
+    task_queue: str
+    registry: Registry
+    _rig: Rig
+    _faults: dict[Place, tuple[Fault, ...]] = field(default_factory=dict)
+
+    def inject(self, step: str, *faults: Fault, undo: bool = False) -> None:
+        """Let a step, or its undo, go wrong in the next run.
+
+        Args:
+            step: its full name; of a step in an inner flow with the path: ``dns/record``.
+            faults: one for each execution, from the first on; those after them go well.
+            undo: whether its undo is meant.
+        """
+        self._faults[Place(step, undo)] = faults
+
+    async def run(self, flow: Any, input: Any = None, **options: Any) -> Ran:
+        """Run a flow to its end, with what was injected.
+
+        Args:
+            flow: as for :func:`flows.start`.
+            input: the start input.
+            options: of :func:`flows.start`, such as ``memo``.
+
+        Raises:
+            NoSuchStep: when something was injected into a step that isn't there; of a saga before it starts.
+            NotReached: when something that was injected didn't happen.
+        """
+        faults, self._faults = self._faults, {}
+        self._check(flow, input, faults)
+        handle, trial = await self.begin(flow, input, faults, self._rig.deps, **options)
+        ran = await self.ended(handle, trial)
+        refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)])
+        if trial.missed:
+            missed = ", ".join(map(str, trial.missed))
+            raise NotReached(f"injected, but never reached: {missed}; called were {', '.join(ran.called)}")
+        return ran
+
+    async def begin(
+        self, flow: Any, input: Any, faults: Mapping[Place, Sequence[Fault]], deps: Any, **options: Any
+    ) -> tuple[WorkflowHandle[Any, Any], Trial]:
+        """Start a run with dependencies of its own; whether its faults are reached is for the caller to see."""
+        trial = self.watch(options.pop("id", None) or f"test-{uuid4().hex[:12]}", deps)
+        trial.inject(faults)
+        options.setdefault("task_queue", self.task_queue)
+        return await start(self.client, flow, input, id=trial.workflow_id, **options), trial
+
+    def watch(self, workflow_id: str, deps: Any) -> Trial:
+        """Record what the newest run of a workflow id calls."""
+        trial = self._rig.trials[workflow_id] = Trial(workflow_id, self.client, deps)
+        return trial
+
+    def another(self, task_queue: str, cache: int, *, sandbox: bool) -> Worker:
+        """Make another worker on the same bench, with a task queue of its own."""
+        return make_worker(self.client, self._rig, task_queue, cache, sandbox=sandbox)
+
+    async def ended(self, handle: WorkflowHandle[Any, Any], trial: Trial) -> Ran:
+        """Wait for a run's end and tell of it."""
+        result: tuple[Any, ...] = ()
+        failure = None
+        try:
+            result = (await handle.result(),)
+        except WorkflowFailureError as error:
+            failure = Failure.of(error.cause)
+        finally:
+            trial.over.set()
+        report = await fetch_report(self.client, handle.id, handle.run_id)
+        return Ran(handle, report, tuple(trial.calls), result, failure)
+
+    def _check(self, flow: Any, input: Any, faults: Mapping[Place, Any]) -> None:
+        found = flow.flow if isinstance(flow, (Action, Workflow)) else flow
+        if faults and isinstance(found, Saga) and not isinstance(flow, Workflow):
+            plan = found.plan(input, self.registry)
+            if not any(step.kind == "flow" for step in plan.steps):
+                refuse_unknown(faults, [step.name for step in plan.steps if step.kind == "operation"])
+
+
+def refuse_unknown(faults: Mapping[Place, Any], steps: Sequence[str]) -> None:
+    """Refuse what was injected into a step that isn't there.
+
+    Raises:
+        NoSuchStep: naming it, and those that are.
+    """
+    for place in faults:
+        if place.step not in steps:
+            known = ", ".join(dict.fromkeys(steps)) or "none"
+            raise NoSuchStep(f"there is no step {place.step!r} to inject anything into; its steps: {known}")
+
+
+def leaves_of(report: AnyReport, path: str = "") -> dict[str, AnyReport]:
+    """Give the reports of all operations, those in child runs too, by full name; those of a first leg have none of it."""
+    found: dict[str, AnyReport] = {}
+    for child in report.children:
+        if child.is_flow:
+            found |= leaves_of(child, f"{path}{_namespace(child)}/" if child.kind is Kind.CHILD else path)
+        elif child.kind is Kind.OPERATION and child.answered_from is None:
+            found[path + child.step.removeprefix("leg:0/")] = child
+    return found
+
+
+def _namespace(child: AnyReport) -> str:
+    return child.run.workflow_id.rpartition("/")[2] if child.run else child.step
+
+
+@asynccontextmanager
+async def serving(
+    *served: Any,
+    temporal: Temporal | None = None,
+    deps: Any = None,
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+    cache: int = 1000,
+    sandbox: bool = True,
+    **options: Any,
+) -> AsyncIterator[FlowWorker]:
+    """Serve definitions on a task queue of their own.
+
+    Args:
+        served: operations, flows, actions; or names of modules, as ``worker.py --module`` takes them. What comes later
+            replaces what came before, as a :func:`fake` does.
+        temporal: where; a time-skipping server of its own unless given.
+        deps: what operations work on: one object, or ``{type: object}``.
+        lifespan: yields it instead, as in a module.
+        cache: how many runs the worker keeps; with 0 every workflow task replays the history.
+        sandbox: whether bodies run in Temporal's sandbox, as they do in production; without it they run faster.
+        options: of :class:`flows.CounterstepPlugin`: ``secrets``, ``data_converter``, ``heartbeat_timeout``.
+    """
+    registry, found = collected(served)
+    async with AsyncExitStack() as stack:
+        if lifespan is not None:
+            deps = await stack.enter_async_context(lifespan())
+        rig = Rig(deps)
+        plugin = CounterstepPlugin(rig.registry(registry), **{**found, **options})
+        client = await stack.enter_async_context((temporal or Temporal()).client(plugin))
+        queue = f"test-{uuid4().hex[:12]}"
+        await stack.enter_async_context(make_worker(client, rig, queue, cache, sandbox=sandbox))
+        yield FlowWorker(client, queue, registry, rig)
+
+
+def make_worker(client: Client, rig: Rig, queue: str, cache: int, *, sandbox: bool = True) -> Worker:
+    """Make a worker on the bench."""
+    return Worker(
+        client,
+        task_queue=queue,
+        interceptors=[RigInterceptor(rig)],
+        max_cached_workflows=cache,
+        max_concurrent_activities=1000,
+        graceful_shutdown_timeout=timedelta(0),
+        workflow_runner=SandboxedWorkflowRunner() if sandbox else UnsandboxedWorkflowRunner(),
+    )
+
+
+def collected(served: Sequence[Any]) -> tuple[Registry, dict[str, Any]]:
+    """Give what is served, and what modules say about how."""
+    modules = [one for one in served if isinstance(one, str)]
+    loaded = load_modules(modules) if modules else None
+    registry = Registry(*(loaded.registry if loaded else ()))
+    for one in served:
+        if not isinstance(one, str):
+            registry.register(*getattr(one, "definitions", (one,)), replace=True)
+    about = {"data_converter": loaded.data_converter, "secrets": loaded.secrets} if loaded else {}
+    return registry, {name: value for name, value in about.items() if value is not None}

@@ -1,0 +1,273 @@
+"""A shop, a saga of three steps, and the mistakes that its middle step can have, each beside its corrected version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from activities import Context, EmptyInput, Operation, Outcome, operation
+from flows import Dag, OperationFailed, Saga, Sequence, no_undo, saga
+from tests.sample import FAST
+
+
+@dataclass
+class Shop:
+    """What is sold, by key, and what isn't keyed. Somebody else's seat is there before."""
+
+    sold: dict[str, str] = field(default_factory=lambda: {"ann": "ann's seat"})
+    money: int = 100
+    price: int = 3
+    refunded: set[str] = field(default_factory=set)
+    charged: set[str] = field(default_factory=set)
+
+
+@asynccontextmanager
+async def shop() -> AsyncIterator[Shop]:
+    """A shop that nobody has been to yet."""
+    yield Shop()
+
+
+def look(shop: Shop) -> Any:
+    """What is there, without keys."""
+    return {"sold": sorted(shop.sold.values()), "money": shop.money, "price": shop.price}
+
+
+Do = Callable[[Shop, Context[Shop]], None]
+Undo = Callable[[Shop, Context[Shop], Outcome[None]], None]
+
+
+def made(name: str, do: Do, undo: Undo | None) -> Operation[EmptyInput, None]:
+    """Make an operation, with its undo if it has one."""
+
+    @operation(id=name, version="1.0.0", retry=FAST)
+    async def op(ctx: Context[Shop], input: EmptyInput) -> None:
+        do(ctx.deps, ctx)
+
+    if undo is not None:
+
+        @op.undo(retry=FAST)
+        async def back(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[None]) -> None:
+            undo(ctx.deps, ctx, outcome)
+
+    return op
+
+
+def of_three(op: Operation[EmptyInput, None]) -> Saga[EmptyInput, Any]:
+    """Make a saga with an operation between two that are right."""
+
+    @saga(id="buy", version="1.0.0")
+    def buy(dag: Dag, params: EmptyInput) -> None:
+        """A seat, a card, a mail."""
+        dag.append("seat", seat, {})
+        if op.undo_handler:
+            dag.append("card", op, {})
+        else:
+            dag.append("card", op, {}, undo=no_undo)
+        dag.append("mail", mail, {})
+
+    return buy
+
+
+# --- what is right ---
+
+
+def sell(shop: Shop, ctx: Context[Shop]) -> None:
+    shop.sold[ctx.idempotency_key] = ctx.step
+
+
+def take_back(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    shop.sold.pop(ctx.idempotency_key, None)
+
+
+def charge(shop: Shop, ctx: Context[Shop]) -> None:
+    if ctx.idempotency_key not in shop.charged:
+        shop.charged.add(ctx.idempotency_key)
+        shop.money += 10
+
+
+def refund(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if ctx.idempotency_key in shop.charged - shop.refunded:
+        shop.refunded.add(ctx.idempotency_key)
+        shop.money -= 10
+
+
+async def _raise_price(ctx: Context[Shop], input: EmptyInput) -> None:
+    before = ctx.saved or ctx.deps.price
+    await ctx.save(before)
+    ctx.deps.price = 5
+
+
+async def _price_back(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[None]) -> None:
+    if outcome.saved is not None:
+        ctx.deps.price = outcome.saved
+
+
+def raising() -> Operation[EmptyInput, None]:
+    """Raise the price, remembering what it was."""
+    op = operation(id="card", version="1.0.0", retry=FAST)(_raise_price)
+    op.undo(retry=FAST)(_price_back)
+    return op
+
+
+seat, mail = made("seat", sell, take_back), made("mail", sell, take_back)
+
+
+def selling() -> Operation[EmptyInput, None]:
+    return made("card", sell, take_back)
+
+
+def charging() -> Operation[EmptyInput, None]:
+    return made("card", charge, refund)
+
+
+# --- what is wrong ---
+
+
+def _refund_again(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if ctx.idempotency_key in shop.charged:
+        shop.money -= 10
+
+
+def _charge_again(shop: Shop, ctx: Context[Shop]) -> None:
+    shop.charged.add(ctx.idempotency_key)
+    shop.money += 10
+
+
+def _take_any(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    shop.sold.pop(next(iter(shop.sold)), None)
+
+
+def _trust_the_error(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if outcome.error is None or outcome.error.type != "Unrecoverable":
+        take_back(shop, ctx, outcome)
+
+
+def _insist(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if shop.sold.pop(ctx.idempotency_key, None) is None and ctx.idempotency_key not in shop.refunded:
+        raise RuntimeError("it isn't there")
+    shop.refunded.add(ctx.idempotency_key)
+
+
+def _only_done(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if outcome.status == "done":
+        take_back(shop, ctx, outcome)
+
+
+def _sell_as_new(shop: Shop, ctx: Context[Shop]) -> None:
+    shop.sold[f"{ctx.idempotency_key}-{uuid4()}"] = ctx.step
+
+
+def _take_all_of_it(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    for key in [key for key in shop.sold if key.startswith(ctx.idempotency_key)]:
+        del shop.sold[key]
+
+
+def _price_of(shop: Shop, ctx: Context[Shop]) -> None:
+    shop.price = 5
+
+
+def _price_to_nothing(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    shop.price = 0
+
+
+def _once(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if ctx.idempotency_key in shop.refunded:
+        raise RuntimeError("it is refunded already")
+    refund(shop, ctx, outcome)
+
+
+def _refuse_itself(shop: Shop, ctx: Context[Shop]) -> None:
+    if ctx.idempotency_key in shop.sold:
+        raise RuntimeError("it is sold already")
+    sell(shop, ctx)
+
+
+def _count_down(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    take_back(shop, ctx, outcome)
+    if ctx.attempt > 1:
+        shop.money -= 1
+
+
+class Buy(Sequence[EmptyInput, None], id="buy", version="1.0.0"):
+    """A seat and a card, one after the other."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        await self.execute(card, input)
+
+
+class BuyAnyway(Sequence[EmptyInput, None], id="buy", version="1.0.0"):
+    """A seat and a card; who has no card keeps the seat."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        try:
+            await self.execute(card, input)
+        except OperationFailed:
+            return
+
+
+card = made("card", sell, take_back)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A mistake, and where a sweep shows it first.
+
+    Attributes:
+        wrong: the flow with it.
+        right: the flow without it.
+        mode: the first way to go wrong that shows it, at the step ``card``.
+        says: what the sweep says there.
+    """
+
+    wrong: Any
+    right: Any
+    mode: str
+    says: str
+
+
+def _bug(
+    do: Do, undo: Undo | None, right: Callable[[], Operation[EmptyInput, None]], mode: str, says: str
+) -> Bug:
+    return Bug(of_three(made("card", do, undo)), of_three(right()), mode, says)
+
+
+BUGS = {
+    "an undo that isn't idempotent": _bug(
+        charge, _refund_again, charging, "undo repeated", "+{'money': 90,"
+    ),
+    "an operation that ignores its key": _bug(
+        _charge_again, refund, charging, "crash after its effect", "+{'money': 120,"
+    ),
+    "a missing undo": _bug(sell, None, selling, "fails after its effect", "'card'"),
+    "an undo of the wrong thing": _bug(sell, _take_any, selling, "fails after its effect", "'sold': ['card']"),
+    "a leak when the second attempt fails": _bug(
+        sell, _trust_the_error, selling, "times out after its effect", "'card'"
+    ),
+    "an undo that fails when nothing happened": _bug(
+        sell, _insist, selling, "unknown, and never happened", "it ended stuck, not rolled_back"
+    ),
+    "an undo that takes unknown for failed": _bug(sell, _only_done, selling, "fails after its effect", "'card'"),
+    "an effect with a name of its own each time": _bug(
+        _sell_as_new, _take_all_of_it, selling, "crash after its effect", "'card', 'card'"
+    ),
+    "an undo that forgets what was before": _bug(
+        _price_of, _price_to_nothing, raising, "fails after its effect", "'price': 0"
+    ),
+    "an undo that works once": _bug(
+        charge, _once, charging, "undo repeated", "it ended stuck, not rolled_back"
+    ),
+    "an operation that refuses its own effect": _bug(
+        _refuse_itself, take_back, selling, "crash after its effect", "it ended rolled_back, not completed"
+    ),
+    "an undo that differs when tried again": _bug(
+        sell, _count_down, selling, "undo: transient error", "+{'money': 99,"
+    ),
+    "a body that goes on without what it needs": Bug(
+        BuyAnyway, Buy, "fails before its effect", "it ended completed, not rolled_back"
+    ),
+}  # fmt: skip

@@ -1,0 +1,126 @@
+"""Replay: recorded histories on today's code, with the place where they differ."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+
+with workflow.unsafe.imports_passed_through():
+    from activities import DefinitionError, EmptyInput
+    from examples.quickstart import Booking, BookSeat, Desk
+    from flows import Sequence
+    from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
+    from tests.kit.planted import card, mail, seat, shop
+
+ROOT = Path(__file__).parents[2]
+
+
+class Before(Sequence[EmptyInput, None], id="changing", version="1.0.0"):
+    """A seat, then a card."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        await self.execute(card, input)
+
+
+class After(Sequence[EmptyInput, None], id="changing", version="1.0.0"):
+    """A seat, then a mail: another body under the same version."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        await self.execute(mail, input)
+
+
+SERVED = (seat, card, mail)
+
+
+async def recorded(temporal: Temporal, *, fails: bool = False) -> tuple[Ran, WorkflowHistory]:
+    """Run the flow as it was, and give its history."""
+    async with serving(*SERVED, Before, temporal=temporal, lifespan=shop) as worker:
+        if fails:
+            worker.inject("card", error())
+        ran = await worker.run(Before, EmptyInput())
+        return ran, await ran.handle.fetch_history()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_histories_replay_from_every_task(temporal: Temporal, fails: bool) -> None:
+    """The same code replays a run that completed, or unwound, whole and from each of its workflow tasks."""
+    ran, history = await recorded(temporal, fails=fails)
+    [replayed] = await replay([history], *SERVED, Before)
+    assert (replayed.name, replayed.flow, replayed.difference) == (ran.handle.id, "changing@1.0.0", None)
+    started = sum(e.HasField("workflow_task_started_event_attributes") for e in history.events)
+    assert replayed.places == started == (4 if fails else 3)
+
+
+async def test_a_changed_body_is_found_at_its_place(temporal: Temporal) -> None:
+    """Another body under an unchanged version: the step that it should have asked for is named, with its event."""
+    _, history = await recorded(temporal)
+    with pytest.raises(HistoriesDiffer) as found:
+        await replay([history], *SERVED, After)
+    [replayed] = found.value.replayed
+    event = next(
+        e.event_id for e in history.events if e.activity_task_scheduled_event_attributes.activity_id == "card"
+    )
+    assert replayed.difference is not None
+    assert f"where it asked for step card (card@1.0.0, event {event})" in replayed.difference
+    assert "1 of 1 histories don't replay" in str(found.value)
+
+
+async def test_no_history_shows_nothing(tmp_path: Path) -> None:
+    """An empty folder is an error."""
+    with pytest.raises(DefinitionError, match="there is no history to replay in"):
+        await replay(tmp_path, *SERVED, After)
+
+
+def command(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command."""
+    return subprocess.run(
+        [sys.executable, "-m", "counterstep.cli", "replay", *args],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+async def test_the_command_records_each_end_once_and_replays(temporal: Temporal, tmp_path: Path) -> None:
+    """`--record` keeps one history for each way to end, never replaces one; then all replay, without a server too."""
+    (tmp_path / "desk").mkdir()
+    async with serving("examples.quickstart", temporal=temporal, deps=Desk(tmp_path / "desk")) as worker:
+        for seat_, faults in (("1", ()), ("2", (error(),)), ("3", (error(),))):
+            if faults:
+                worker.inject("charge-card", *faults)
+            await worker.run(BookSeat, Booking(seat=seat_, card="4"))
+    folder, flags = tmp_path / "kept", ("--module", "examples.quickstart")
+    done = command(str(folder), *flags, "--record", "--address", str(temporal.address))
+    assert done.returncode == 0, done.stderr
+    names = sorted(file.name for file in folder.iterdir())
+    assert names == ["book-seat@1.0.0-completed.json", "book-seat@1.0.0-rolled_back.json"]
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    again = command(str(folder), *flags, "--record", "--address", str(temporal.address))
+    assert (again.returncode, "recorded" in again.stdout) == (0, False)
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    alone = command(str(folder), *flags)
+    assert alone.returncode == 0, alone.stderr
+    assert alone.stdout.splitlines() == [
+        "book-seat@1.0.0-completed (book-seat@1.0.0): replays, from 3 places",
+        "book-seat@1.0.0-rolled_back (book-seat@1.0.0): replays, from 4 places",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("nowhere", "--module", "examples.quickstart"), "there is no folder nowhere"),
+        (("tests",), "say with --module where the flows are"),
+        (("docs", "--module", "nothing"), "there is no module 'nothing'; looked in the current folder too"),
+    ],
+)
+def test_the_command_says_what_is_wrong(args: tuple[str, ...], says: Any) -> None:
+    """What can't be done is one line, with exit code 1."""
+    done = command(*args)
+    assert (done.returncode, done.stderr.strip()) == (1, f"counterstep replay: {says}")

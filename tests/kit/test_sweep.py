@@ -1,0 +1,185 @@
+"""Sweeps: all modes on one flow, guards against weak sweeps, the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities import EmptyInput
+    from flows import Dag, Policy, saga
+    from flows.testing import ALL, QUICK, Cell, Coverage, Mode, NoSuchStep, NotHeld, Temporal, sweep
+    from tests.kit.planted import card, look, mail, of_three, seat, selling, shop
+
+FEW = (Mode.FAILS, Mode.UNDO_REPEATED)
+
+
+@saga(id="beside", version="1.0.0")
+def beside(dag: Dag, params: EmptyInput) -> None:
+    """A seat and a card beside each other, then a mail."""
+    dag.append_parallel(dag.step("seat", seat, {}), dag.step("card", card, {}))
+    dag.append("mail", mail, {})
+
+
+@saga(id="kept", version="1.0.0", policy=Policy(on_failure="keep"))
+def kept(dag: Dag, params: EmptyInput) -> None:
+    """A seat, kept whatever happens."""
+    dag.append("seat", seat, {})
+
+
+async def swept(flow: Any, temporal: Temporal | None, **options: Any) -> Coverage:
+    """Sweep a flow of the shop."""
+    given = {"world": look, "lifespan": shop, "serve": [seat, card, mail], "modes": FEW, **options}
+    return await sweep(flow, EmptyInput(), temporal=temporal, **given)
+
+
+@pytest.mark.parametrize("cache", [1000, pytest.param(0, marks=pytest.mark.nightly)])
+async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
+    """A right step, in every mode, restarts and resets too: each cell is held, also where every task replays."""
+    coverage = await swept(beside, temporal, steps=["card"], modes=ALL, cache=cache)
+    status = {mode: coverage.cell("card", mode) for mode in ALL}
+    assert {mode for mode in ALL if status[mode].status != "held"} == set()
+    assert status[Mode.SIBLINGS].runs == 1
+    assert status[Mode.UNDO_FAILS].runs == 2  # its own failure after the effect, and that of mail
+
+
+async def test_the_time_skipping_server_sweeps_what_it_can() -> None:
+    """On the time-skipping server runs go one by one; what it can't do is said, not left out."""
+    modes = (Mode.FAILS_AFTER, Mode.CANCEL_AFTER, Mode.RESTART_IN, Mode.RESET_UNWOUND)
+    coverage = await swept(beside, Temporal(), steps=["mail"], modes=modes)
+    assert [coverage.cell("mail", mode).status for mode in modes] == ["held", *["not applicable"] * 3]
+    assert coverage.cell("mail", Mode.RESET_UNWOUND).why == ("the time-skipping server can't reset",)
+
+
+async def test_a_policy_that_keeps_is_no_leak(temporal: Temporal) -> None:
+    """What is kept on purpose isn't held against the flow; its undo modes say why they don't apply."""
+    coverage = await swept(kept, temporal)
+    assert [coverage.cell("seat", mode).status for mode in FEW] == ["held", "not applicable"]
+    assert coverage.cell("seat", FEW[1]).why == ("no failure that the policy unwinds leaves it to be undone",)
+
+
+async def test_a_world_that_shows_nothing_is_refused(temporal: Temporal) -> None:
+    """A snapshot that is the same before and after couldn't show a leak: nothing is swept."""
+    with pytest.raises(NotHeld) as refused:
+        await swept(beside, temporal, world=lambda shop: None)
+    assert refused.value.coverage.problems == [
+        "`world` shows no difference after a run without faults, so it would show no leak"
+    ]
+    assert refused.value.coverage.runs == 1
+
+
+async def test_a_world_that_differs_by_itself_is_refused(temporal: Temporal) -> None:
+    """A snapshot with keys in it differs from run to run: it is said so, before the faults."""
+    with pytest.raises(
+        NotHeld, match="the world isn't the same after two runs without faults: leave out what differs"
+    ):
+        await swept(beside, temporal, world=lambda shop: dict(shop.sold))
+
+
+async def test_worlds_that_are_used_twice_are_found(temporal: Temporal) -> None:
+    """A lifespan that gives the same world again isn't fresh: the second run finds what the first left."""
+    async with shop() as one:
+
+        @asynccontextmanager
+        async def same() -> AsyncIterator[Any]:
+            yield one
+
+        with pytest.raises(NotHeld, match="the same after two runs without faults"):
+            await swept(beside, temporal, lifespan=same)
+
+
+async def test_a_flow_that_fails_without_faults_is_refused(temporal: Temporal) -> None:
+    """A flow that never completes would fail early in each run, and show nothing."""
+    from tests.kit.planted import made
+
+    def refuse(shop: Any, ctx: Any) -> None:
+        raise RuntimeError("never")
+
+    wrong = made("card", refuse, None)
+    with pytest.raises(NotHeld) as refused:
+        await swept(of_three(wrong), temporal, serve=[seat, wrong, mail])
+    assert refused.value.coverage.problems[0].startswith(
+        "without faults it ended rolled_back: RolledBack: buy@1.0.0"
+    )
+
+
+async def test_steps_that_are_not_there_are_refused(temporal: Temporal) -> None:
+    """A sweep of a step that the flow doesn't have says which it has."""
+    with pytest.raises(NoSuchStep, match=r"no step 'cart' .*; its steps: "):
+        await swept(beside, temporal, steps=["cart"])
+
+
+async def test_inputs_are_made_anew(temporal: Temporal) -> None:
+    """The function that gives the input is called with each run's own world."""
+    given = []
+
+    def fresh(shop: Any) -> EmptyInput:
+        given.append(shop)
+        return EmptyInput()
+
+    op = selling()
+    coverage = await sweep(
+        of_three(op), fresh, world=look, lifespan=shop, serve=[seat, op, mail],
+        temporal=temporal, modes=[Mode.REPEATED],
+    )  # fmt: skip
+    assert coverage.runs == len(given) == len({id(shop) for shop in given}) == 5
+
+
+CELLS = {("seat", Mode.FAILS): Cell("held", 2), ("card", Mode.FAILS): Cell("broken", 1, ("<it> leaks",))}
+
+
+def test_a_missing_cell_fails() -> None:
+    """A cell that no run filled, and that nobody explained, makes the table fail."""
+    coverage = Coverage("buy@1.0.0", ["seat"], FEW, CELLS)
+    assert [(step, mode, cell.status) for step, mode, cell in coverage.found] == [
+        ("seat", Mode.UNDO_REPEATED, "missing")
+    ]
+    assert not coverage.holds
+    assert "seat × undo repeated: no run tried it, and nothing says why" in str(NotHeld(coverage))
+
+
+def test_the_table_as_text_json_and_html() -> None:
+    """All three say the same of each cell; the page holds no markup of a message's."""
+    coverage = Coverage("buy@1.0.0", ["seat", "card"], [Mode.FAILS], CELLS, runs=3, seconds=1.2)
+    assert coverage.text().splitlines() == [
+        "buy@1.0.0: 2 steps × 1 modes: 1 held, 1 broken, 0 not applicable, 0 missing; 3 runs in 1 s",
+        "",
+        "  1 seat",
+        "  2 card",
+        "",
+        "                         1   2",
+        "fails before its effect  ✓   ✗",
+        "",
+        "✓ held  ✗ broken  · not applicable  ? missing",
+        "",
+        "card × fails before its effect: <it> leaks",
+    ]
+    told = json.loads(coverage.json())
+    assert told["cells"] == [
+        {"step": "seat", "mode": "fails before its effect", "status": "held", "runs": 2, "why": []},
+        {
+            "step": "card",
+            "mode": "fails before its effect",
+            "status": "broken",
+            "runs": 1,
+            "why": ["<it> leaks"],
+        },
+    ]
+    page = coverage.html()
+    assert page.count('<td class="held"') == 1 and page.count('<td class="broken"') == 1
+    assert "<it>" not in page and "&lt;it&gt; leaks" in page
+    assert "http" not in page
+
+
+def test_every_mode_is_quick_a_restart_or_a_reset() -> None:
+    """The quick modes are all but those that replace the worker or reset the run."""
+    assert [mode for mode in ALL if mode not in QUICK] == [
+        Mode.RESTART_BEFORE, Mode.RESTART_IN, Mode.RESTART_AFTER,
+        Mode.UNDO_RESTART_BEFORE, Mode.UNDO_RESTART_IN, Mode.UNDO_RESTART_AFTER,
+        Mode.RESET_COMPLETED, Mode.RESET_UNWOUND,
+    ]  # fmt: skip
