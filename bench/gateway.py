@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
-from worker import embedded
+from counterstep.serving import embedded
 
 CALLS, WAITS = 300, 200
 

@@ -14,8 +14,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from activities import CounterstepError, Registry
+from counterstep.serving import StartError
 from flows import Module, load_modules
-from worker import Settings, StartError, connect
+from worker import Settings, connect
 
 _GROUP = "Connection, as of the Temporal CLI"
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from activities import CounterstepError, Registry
+from counterstep.serving import Ending, StartError
 from flows import TASK_QUEUE, Module, load_modules
-from worker import Ending, Settings, StartError, connect
+from worker import Settings, connect
 
 if TYPE_CHECKING:
     from counterstep.gateway import GatewaySettings

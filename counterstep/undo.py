@@ -9,9 +9,10 @@ import typer
 from temporalio.client import WorkflowFailureError
 
 from activities import CounterstepError, Failure, Registry
+from counterstep.serving import StartError
 from flows import TASK_QUEUE, Module, Undone, load_modules
 from flows import undo as undo_run
-from worker import Settings, StartError, connect
+from worker import Settings, connect
 
 
 def undo(

@@ -26,10 +26,11 @@ from activities._failure import Failure
 from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
-from counterstep.reports import Report, report_id
+from counterstep.reports import Report, report_id, step_summary
 from flows._errors import SequenceFailed
 from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
 from flows._interceptor import with_header
+from flows._metrics import count_step
 from flows._resume import RunRef, ask
 from flows._root import Root
 from flows._step import cancel, finished, wait_for
@@ -163,7 +164,7 @@ class ExecutingChild:
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 memo={**root.memo(spec.namespace), **resume},
-                static_summary=spec.definition.description[:200] or None,
+                static_summary=step_summary(spec.name, spec.definition),
             )
 
     def _unstarted(self, error: BaseException) -> BaseException:
@@ -225,6 +226,7 @@ class ExecutingChild:
             finished=now,
         )
         run.settled(spec.name, settled.status)
+        count_step(str(spec.definition), settled.status.value)
 
     def _failed(self, error: BaseException) -> SequenceFailed:
         why = Failure.of(error)

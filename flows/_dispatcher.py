@@ -25,6 +25,7 @@ from flows._inline import flow_report
 from flows._interpreter import Interpreter
 from flows._linear_report import live_workflow_report
 from flows._metadata import FlowMetadata
+from flows._metrics import count_flow
 from flows._operated import Operated
 from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
@@ -33,7 +34,7 @@ from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
 from flows._run import Run
 from flows._scope import Scope
-from flows._start_input import start_json
+from flows._start_input import start_value
 
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
@@ -138,6 +139,7 @@ class Dispatching(Operated):
             resolved = await self._resolve(args)
         except ApplicationError:
             self._state = "refused"
+            count_flow(workflow.info().workflow_type, self._state)
             raise
         if resolved.flow is not None:
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
@@ -178,7 +180,7 @@ def _carried(args: Sequence[RawValue]) -> Carried | None:
 def _readable(raw: RawValue) -> dict[str, Json]:
     """Give an input as JSON, or why it can't be read."""
     try:
-        return {"json": pydantic_core.from_json(start_json(raw, workflow.info().workflow_type))}
+        return {"json": start_value(raw, workflow.info().workflow_type)}
     except InvalidInput as error:
         return {"error": error.message}
 

@@ -14,8 +14,9 @@ from activities import Definition, InvalidInput, Retry, Status
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
-from counterstep.reports import ExecutionSeries, Report, report_id
+from counterstep.reports import ExecutionSeries, Report, report_id, step_summary
 from flows._errors import OperationFailed
+from flows._metrics import count_step
 from flows._run import Run
 from flows._step import Call, settle
 from flows._undo import UndoRecord, UndoSpec, undo_one
@@ -78,7 +79,7 @@ class Spec:
             local=self.local,
             task_queue=self.task_queue,
             at_most_once=self.at_most_once,
-            summary=self.definition.description[:200] or None,
+            summary=step_summary(self.name, self.definition),
             carried=self.carried,
         )
 
@@ -193,6 +194,7 @@ class Executing:
             finished=workflow.now(),
         )
         self._run.settled(self._spec.name, settled.status)
+        count_step(str(self._spec.definition), settled.status.value)
 
     def _failed(self, settled: Settled) -> OperationFailed:
         assert settled.failure is not None

@@ -113,6 +113,8 @@ class Flow:
         task = asyncio.create_task(self.run.guard.check())
         if await wait_for([task]):
             self.run.control.cancel()
+        if task.exception() is not None:
+            self.run.board.move("refused")
         task.result()
 
     def _complete(self, result: Any) -> Any:

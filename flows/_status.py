@@ -12,10 +12,12 @@ from activities._failure import cut
 from activities._json import size
 from flows._control import Control
 from flows._metadata import FlowMetadata
+from flows._metrics import count_flow
 
 MEMO = "counterstep"
 MEMO_LIMIT = 2048
 ROW_LIMIT = 200
+_GAP = "\u2003"  # the tables in the UI have no space between their columns
 ENDED = frozenset({"completed", "rolled_back", "stuck", "kept", "cancelled", "refused"})
 ENDED_WELL = frozenset({"done", "skipped", "approved"})
 AT_WORK = frozenset({"running", "waiting", "waiting for approval", "held", "parked", "undoing"})
@@ -90,8 +92,10 @@ class Board:
         self.show()
 
     def move(self, state: str) -> None:
-        """Show the run's state."""
+        """Show the run's state; an end is counted."""
         self._state = state
+        if self.ended:
+            count_flow(self._flow, state)
         self.show()
 
     def view(self) -> dict[str, Any]:
@@ -101,8 +105,8 @@ class Board:
     def show(self) -> None:
         """Render it for the Temporal UI."""
         rows = list(islice(reversed(self._steps.items()), ROW_LIMIT))[::-1]
-        lines = [f"**{self._flow}**: {self.state}", "", "| step | state |", "|---|---|"]
-        lines += [f"| {step} | {state} |" for step, state in rows]
+        lines = [f"**{self._flow}**: {self.state}", "", f"| step{_GAP} | state |", "|---|---|"]
+        lines += [f"| {step}{_GAP} | {state} |" for step, state in rows]
         if len(self._steps) > ROW_LIMIT:
             lines.append(f"| … | {len(self._steps) - ROW_LIMIT} earlier steps |")
         workflow.set_current_details("\n".join(lines))

@@ -18,6 +18,7 @@ from activities._settled import Settled, never_settled
 from activities._wire import StepHeader, Verdict
 from flows._full import Full
 from flows._holding import Action
+from flows._metrics import count_undo
 from flows._policy import Policy
 from flows._step import Call, Gate, settle
 
@@ -242,6 +243,7 @@ async def undo_one(gate: Gate, watcher: Watcher, record: UndoRecord) -> NotUndon
     watcher.undo_began(record)
     record.undoing, _ = await settle(gate, _call(record))
     record.undone = record.undoing.status in (Status.DONE, Status.SKIPPED)
+    count_undo(record.definition, record.undoing.status.value)
     watcher.undo_ended(record)
     if record.undone:
         return None

@@ -12,6 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema.validators import validator_for
+from typer.main import get_command
+
+from counterstep.cli import app
+from counterstep.gateway import Permission
+from counterstep.gateway._access import Access, read_tokens
+from counterstep.gateway._errors import GatewayError
 
 PROJECT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
@@ -36,9 +42,10 @@ def test_the_schema_refuses_what_is_no_compose_file() -> None:
     assert not validator_for(schema)(schema).is_valid(wrong)
 
 
-def test_has_postgresql_temporal_its_ui_and_the_worker() -> None:
-    """Beside one-shot services there are these four, and nothing else."""
-    assert set(SERVICES) - ONE_SHOT == {"postgresql", "temporal", "temporal-ui", "worker"}
+def test_has_the_server_its_ui_workers_the_gateway_and_a_collector() -> None:
+    """Beside one-shot services there are these six, and nothing else."""
+    wanted = {"postgresql", "temporal", "temporal-ui", "worker", "gateway", "jaeger"}
+    assert set(SERVICES) - ONE_SHOT == wanted
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -85,18 +92,51 @@ def test_workers_get_longer_to_stop_than_they_take() -> None:
     assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > 30
 
 
-def test_the_worker_serves_a_module_that_is_there() -> None:
-    """The command's module can be found from the project's folder."""
-    command = SERVICES["worker"]["command"]
-    assert command[0] == "--module"
-    assert importlib.util.find_spec(command[1]) is not None
+def option(service: str, name: str) -> str:
+    """Give the value of an option in a service's command."""
+    found = (arg.partition("=") for arg in SERVICES[service]["command"])
+    return next(value for option, _, value in found if option == f"--{name}")
+
+
+@pytest.mark.parametrize(("service", "command"), [("worker", "worker"), ("gateway", "gateway")])
+def test_commands_have_only_options_that_there_are(service: str, command: str) -> None:
+    """The installed command takes each option of the service, and a module that can be found."""
+    known = {flag for option in get_command(app).commands[command].params for flag in option.opts}
+    assert {arg.partition("=")[0] for arg in SERVICES[service]["command"]} <= known
+    assert importlib.util.find_spec(option(service, "module")) is not None
+
+
+def test_what_is_asked_for_health_is_served() -> None:
+    """The health checks ask the addresses that worker and gateway are told to serve."""
+    checks = {name: SERVICES[name]["healthcheck"]["test"][-1] for name in ("worker", "gateway")}
+    assert checks["worker"] == f"http://{option('worker', 'health')}/readyz"
+    assert checks["gateway"] == f"http://{option('gateway', 'http').replace('0.0.0.0', '127.0.0.1')}/healthz"
 
 
 def test_the_health_check_is_in_the_image() -> None:
-    """The script of the health check is a file, and the image has it at that place."""
-    script = SERVICES["worker"]["healthcheck"]["test"][-1]
-    assert (PROJECT / script).is_file()
-    assert f"COPY {script} {script}" in DOCKERFILE
+    """The script of the health checks is a file, and the image has it at that place."""
+    for name in ("worker", "gateway"):
+        script = SERVICES[name]["healthcheck"]["test"][2]
+        assert (PROJECT / script).is_file()
+        assert f"COPY {script} {script}" in DOCKERFILE
+
+
+def test_the_gateway_asks_for_the_token_that_is_written_down() -> None:
+    """The file that is mounted where --tokens looks lets the token of the comment do everything, and no other."""
+    source, target, mode = SERVICES["gateway"]["volumes"][0].split(":")
+    assert (target, mode) == (option("gateway", "tokens"), "ro")
+    access = Access(read_tokens(PROJECT / source))
+    token = re.findall(r"Bearer (\w+)", (PROJECT / "docker-compose.yml").read_text())
+    for needed in Permission:
+        access.check(f"Bearer {token[0]}", needed)
+    with pytest.raises(GatewayError):
+        access.check("Bearer temporal", Permission.READ)
+
+
+def test_traces_go_where_they_are_collected() -> None:
+    """The workers' OTLP endpoint is the service that opens its port, and its viewer's."""
+    assert SERVICES["worker"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4317"
+    assert {port.split(":")[2] for port in SERVICES["jaeger"]["ports"]} == {"4317", "4318", "16686"}
 
 
 def test_the_image_gets_only_files_that_are_there() -> None:
@@ -114,6 +154,7 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_ports_are_open_to_this_machine_alone() -> None:
-    """Temporal and its UI are bound to the loopback address, and no other port is open."""
+    """Every port that is open is bound to the loopback address, and none is there twice."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:7233:7233", "127.0.0.1:8080:8080"]
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    assert len(ports) == len(set(ports)) == 7

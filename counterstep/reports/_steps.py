@@ -18,6 +18,7 @@ from activities._wire import HEADER, StepHeader, Verdict, json_payload
 from counterstep.reports._payloads import exception_of, json_of, readable, time_of
 from counterstep.reports._report import Execution
 from counterstep.reports._run_history import UNDO, StepHistory
+from counterstep.reports._summary import description_in
 
 
 @dataclass(slots=True)
@@ -167,7 +168,7 @@ class Steps:
         if step is None:
             name = header.step or (key.removesuffix(".undo") if undo else key)
             step = self._steps[key] = _Step(name, kind, header, args, asked, event.event_id, asked)
-            step.summary = _summary(event)
+            step.summary = description_in(_summary(event), key, kind)
         else:
             step.again()
         step.args, step.open, step.last, step.carried = args, True, event.event_id, before

@@ -230,7 +230,8 @@ async def test_ids_and_summaries_are_readable(serve: Serve, operate: Run, world:
         await failure_of(operator.handle)
         events = await scheduled(operator.handle)
     names = ["first", "n.0", "n.1", "shown", "shown.2", "inside/shown"]
-    steps = [(name, "Do something that has a description.") for name in names]
+    told = "Do something that has a description."
+    steps = [(name, told if name == "shown" else f"{name}: {told}") for name in names]
     undos = [(f"{name}.undo", f"undo {name} (shown@1.0.0)") for name in reversed(names)]
     assert events == [
         *steps[:3],

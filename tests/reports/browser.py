@@ -30,6 +30,11 @@ class Browser:
         self, file: Path, fragment: str = "", width: int = 1400, height: int = 900, dark: bool = False
     ) -> None:
         """Open a file and wait until it is loaded and has been painted."""
+        loaded = "document.readyState === 'complete' && !!document.querySelector('#head')"
+        self.visit(f"{file.as_uri()}{fragment}", loaded, width, height, dark)
+
+    def visit(self, url: str, until: str, width: int = 1400, height: int = 900, dark: bool = False) -> None:
+        """Open an address and wait until a script says that it is there, and it has been painted."""
         if self._session is None:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -41,10 +46,31 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url="about:blank")
         self.events.clear()
-        self.call("Page.navigate", url=f"{file.as_uri()}{fragment}")
-        while not self.run("document.readyState === 'complete' && !!document.querySelector('#head')"):
-            time.sleep(0.02)
+        self.call("Page.navigate", url=url)
+        self.until(until)
         self.settle()
+
+    def until(self, script: str, timeout: float = 60) -> None:
+        """Wait until a script gives something that is true."""
+        deadline = time.monotonic() + timeout
+        while not self.run(script):
+            assert time.monotonic() < deadline, f"never came true: {script}\n{self.text()[:5000]}"
+            time.sleep(0.05)
+
+    def text(self) -> str:
+        """Give what the page and the frames in it show, as text."""
+        return "\n".join(
+            self._text(tree["frame"]["id"]) for tree in _frames(self.call("Page.getFrameTree")["frameTree"])
+        )
+
+    def _text(self, frame: str) -> str:
+        script = "document.body ? document.body.innerText : ''"
+        try:
+            world = self.call("Page.createIsolatedWorld", frameId=frame)["executionContextId"]
+            answer = self.call("Runtime.evaluate", expression=script, contextId=world, returnByValue=True)
+        except AssertionError:  # the frame has gone meanwhile
+            return ""
+        return str(answer["result"].get("value"))
 
     def settle(self) -> None:
         """Wait for two frames."""
@@ -107,6 +133,10 @@ class Browser:
             self._rest += read
         first, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(first))
+
+
+def _frames(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    return [tree, *(inner for child in tree.get("childFrames", ()) for inner in _frames(child))]
 
 
 @contextmanager
