@@ -33,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from tests.reports.traced_flows import (
         FLOWS,
         MADE,
+        Again,
         Calling,
         Inside,
         Later,
@@ -303,3 +304,29 @@ async def test_the_worker_knows_what_the_family_does(serve: Serve, world: World,
     ]
     legs = [span for span in every[1].values() if attributes(span)["counterstep.kind"] == "leg"]
     assert [span.name for span in legs] == ["leg:0", "leg:1"]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+async def test_a_run_that_goes_on_from_another(
+    serve: Serve, world: World, task_queue: str, made: InMemorySpanExporter, traced: bool
+) -> None:
+    """A step that runs again under its old key has a span of its own in the new run; one that is answered has none there."""
+    world.switch("break")
+    async with serve(*FLOWS) as client:
+        caller = _traced(client, CALLER) if traced else client
+        before = await run(caller, task_queue, Again, 1)
+        world.switch("break", on=False)
+        after = await run(caller, task_queue, Again, 1, memo={"resume_from": before})
+        reports = [await fetch_report(client, id) for id in (before, after)]
+    spans = [span for report in reports for span in decoded(spans_of(report))]
+    every = check(spans, roots=(b"", bytes.fromhex(CALLER[36:52])))
+    assert [span.name for span in spans] == [
+        *("started", "again@1.0.0", "calls", "flaky"),
+        *("started", "again@1.0.0", "flaky"),
+    ]
+    assert attributes(spans[5])["counterstep.resumed_from"] == before
+    for span, step in zip(made.get_finished_spans(), (spans[2], spans[3], spans[6]), strict=True):
+        assert span.parent is not None and span.context is not None
+        assert every[span.parent.span_id.to_bytes(8, "big")] == step
+        assert span.context.trace_id.to_bytes(16, "big") == step.trace_id
+    assert len({span.trace_id for span in spans}) == (1 if traced else 2)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from activities import EmptyInput
-from flows import Dag, Sequence, no_undo, saga
+from flows import Dag, Policy, Sequence, no_undo, saga
 
 with workflow.unsafe.imports_passed_through():
     from opentelemetry.sdk.trace import TracerProvider
@@ -74,6 +74,23 @@ async def breaks(ctx: Context[World], input: int) -> int:
     return input
 
 
+@operation(id="flaky", version="1.0.0")
+async def flaky(ctx: Context[World], input: int) -> int:
+    """Make a span; fail while a switch is on."""
+    with TRACER.start_as_current_span(f"call {ctx.step}"):
+        if ctx.deps.is_on("break"):
+            raise RuntimeError("broken")
+    return input
+
+
+class Again(Sequence[int, int], id="again", version="1.0.0", policy=Policy(on_failure="keep")):
+    """A step, and one that may fail and runs again in a run that goes on from this one."""
+
+    async def run(self, input: int) -> int:
+        await self.execute(calls, input)
+        return (await self.execute(flaky, input)).output
+
+
 class Inside(Sequence[int, int], id="inside", version="1.0.0"):
     """A flow that others have inside."""
 
@@ -126,4 +143,4 @@ class Later(Sequence[int, int], id="later", version="1.0.0"):
         return input
 
 
-FLOWS = (calls, calls_in_thread, calls_locally, breaks, Inside, Calling, Many)
+FLOWS = (calls, calls_in_thread, calls_locally, breaks, flaky, Again, Inside, Calling, Many)
