@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 import pydantic_core
@@ -77,6 +78,7 @@ class Trace:
         return _of_caller(headers.get(TRACER_DATA))
 
     @classmethod
+    @lru_cache(256)
     def derived(cls, namespace: str, workflow: str, origin: str) -> Trace:
         """Give the trace of a run that nobody gave one."""
         return cls(_digest("trace", namespace, workflow, origin, size=32))

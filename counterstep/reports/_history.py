@@ -110,8 +110,10 @@ class _Making:
     def _step(self, step: StepHistory) -> AnyReport:
         run, settled, header = self._run, step.settled, step.header
         undo = None if step.is_undo else run.undo_of(step.step)
+        identity = self._identity(step)
+        undone = identity.model_copy(update={"step": f"{identity.step}.undo"}) if step.is_undo else identity
         report: AnyReport = Report(
-            id=report_id(self._identity(step, undo=step.is_undo)),
+            id=report_id(undone),
             definition=definition_of(step.type, "" if step.is_undo else step.summary),
             step=step.step,
             input=step.args[0] if step.args else None,
@@ -133,7 +135,7 @@ class _Making:
             earlier=step.earlier,
             in_run=step.in_run,
             result=settled.output,
-            spot=step_spot(self._identity(step, undo=False), header, undo=step.is_undo),
+            spot=step_spot(identity, header, undo=step.is_undo),
         )
         report = self._asked.told(report, step)
         return report if undo is None else replace(report, undo=self._step(undo))
@@ -143,14 +145,14 @@ class _Making:
         status = self._run.undoing if step.in_run else self._run.status
         return status in OPEN
 
-    def _identity(self, step: StepHistory, *, undo: bool) -> Identity:
+    def _identity(self, step: StepHistory) -> Identity:
         header = step.header
         return Identity(
             namespace=self._namespace,
             workflow=header.workflow or self._run.workflow_id,
             origin=header.origin or self._run.flow_origin,
             leg=header.leg,
-            step=header.path + without_leg(f"{step.step}.undo" if undo else step.step),
+            step=header.path + without_leg(step.step),
         )
 
     def _child(self, child: ChildHistory) -> AnyReport:

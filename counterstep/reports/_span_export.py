@@ -51,6 +51,7 @@ class RunExporter:
         """
         self.lost = 0
         self._exporter, self._patience, self._flush = exporter, patience, flush
+        self._told = False
         self._jobs: queue.Queue[Begun | _Run] = queue.Queue(room)
         self._stopping = threading.Event()
         self._deadline = float("inf")
@@ -88,8 +89,9 @@ class RunExporter:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            self.lost += 1
-            if self.lost == 1:
+            self.lost += not isinstance(job, Begun)
+            if not self._told:
+                self._told = True
                 _log.warning("too many runs wait for the export of spans; those that don't fit are left out")
 
     def _work(self) -> None:

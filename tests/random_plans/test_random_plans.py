@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from temporalio.client import Client, WorkflowFailureError
 
-from counterstep.reports import Report, fetch_report
+from counterstep.reports import Report, fetch_report, spans_of
 from flows import start
 from tests.conftest import Serve
 from tests.random_plans.drawing import cases as drawn
 from tests.random_plans.flows import act, act_locally, tree, write_faults
 from tests.random_plans.model import Plan, Run, Trace, verify
+from tests.reports.tracing import attributes, check, decoded
 from tests.support import World, causes, new_id
 
 AnyReport = Report[Any, Any]
@@ -69,10 +70,15 @@ async def _end(handle: Any) -> tuple[str, list[str]]:
 
 
 def _compare(report: AnyReport, trace: Trace) -> None:
-    """Refuse a report that tells of other calls than those that were recorded."""
+    """Refuse a report, and spans, that tell of other calls than those that were recorded."""
     steps = [r for r in report.walk() if not r.is_flow and r.attempts]
     assert {r.step: r.attempts for r in steps} == dict(trace.calls(undo=False))
     assert {r.step: r.undo.attempts for r in steps if r.undo} == dict(trace.calls(undo=True))
+    told = [attributes(span) for span in check(decoded(spans_of(report))).values()]
+    for kind, undo in (("operation", False), ("undo", True)):
+        called = [one for one in told if one["counterstep.kind"] == kind and one.get("counterstep.attempts")]
+        calls = {one["counterstep.step"]: one["counterstep.attempts"] for one in called}
+        assert calls == dict(trace.calls(undo=undo))
 
 
 Together = Callable[[list[Case]], None]

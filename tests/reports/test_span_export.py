@@ -118,13 +118,19 @@ async def test_nothing_of_it_is_on_the_flows_path(serve: Serve, world: World, ta
     """The same events with export as without, and one read of each run's history."""
     spans = InMemorySpanExporter()
     async with serve(*DEFINITIONS) as client:
-        without = await events_of(client.get_workflow_handle(await ended(client, task_queue, plain)))
+        without = await _own_events(client, await ended(client, task_queue, plain))
     async with serve(*DEFINITIONS, spans=spans) as client:
         reads = _counted(client)
         id = await ended(client, task_queue, plain)
         await eventually(lambda: len(spans.get_finished_spans()) >= 6)
         assert reads == {id: 1}
-        assert sorted(await events_of(client.get_workflow_handle(id))) == sorted(without)
+        assert await _own_events(client, id) == without
+
+
+async def _own_events(client: Client, id: str) -> list[str]:
+    """Give a run's events, sorted, without the tasks: whether steps beside each other end in one task, is chance."""
+    events = await events_of(client.get_workflow_handle(id))
+    return sorted(event for event in events if not event.startswith("WORKFLOW_TASK_"))
 
 
 def _counted(client: Client) -> dict[str, int]:

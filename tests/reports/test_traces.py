@@ -11,8 +11,6 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -26,20 +24,28 @@ from temporalio.client import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, EmptyInput, Outcome, operation
+    from activities import EmptyInput
     from counterstep.reports import fetch_report, spans_of
-    from flows import Dag, Sequence, no_undo, saga, start
+    from flows import start
     from tests.conftest import Serve
     from tests.longrunning.operations import Parent as LongParent
     from tests.longrunning.operations import Short, keyed
+    from tests.reports.traced_flows import (
+        FLOWS,
+        MADE,
+        Again,
+        Calling,
+        Inside,
+        Later,
+        Many,
+        breaks,
+        calls,
+        calls_locally,
+        line,
+    )
     from tests.reports.tracing import attributes, check, decoded
     from tests.support import World, new_id
     from tests.undoing import undo
-
-    MADE = InMemorySpanExporter()
-    PROVIDER = TracerProvider()
-    PROVIDER.add_span_processor(SimpleSpanProcessor(MADE))
-    TRACER = PROVIDER.get_tracer("code inside operations")
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -49,98 +55,6 @@ def made() -> Iterator[InMemorySpanExporter]:
     """The spans that operations make themselves."""
     MADE.clear()
     yield MADE
-
-
-@operation(id="calls", version="1.0.0")
-async def calls(ctx: Context[World], input: int) -> int:
-    """Make a span, as an instrumented client does."""
-    with TRACER.start_as_current_span(f"call {ctx.step}"):
-        await asyncio.sleep(0)
-    return input
-
-
-@calls.undo
-async def uncall(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
-    with TRACER.start_as_current_span(f"uncall {ctx.step}"):
-        pass
-
-
-@operation(id="calls-in-thread", version="1.0.0")
-def calls_in_thread(ctx: Context[World], input: int) -> int:
-    """The same in a thread."""
-    with TRACER.start_as_current_span(f"call {ctx.step}"):
-        return input
-
-
-@calls_in_thread.undo
-def uncall_in_thread(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
-    with TRACER.start_as_current_span(f"uncall {ctx.step}"):
-        pass
-
-
-@operation(id="calls-locally", version="1.0.0", placement="local")
-async def calls_locally(ctx: Context[World], input: int) -> int:
-    """The same as a local step."""
-    with TRACER.start_as_current_span(f"call {ctx.step}"):
-        return input
-
-
-@calls_locally.undo
-async def uncall_locally(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
-    with TRACER.start_as_current_span(f"uncall {ctx.step}"):
-        pass
-
-
-@operation(id="breaks", version="1.0.0")
-async def breaks(ctx: Context[World], input: int) -> int:
-    """Fail while a switch is on."""
-    if ctx.deps.is_on("break"):
-        raise RuntimeError("broken")
-    return input
-
-
-class Inside(Sequence[int, int], id="inside", version="1.0.0"):
-    """A flow that others have inside."""
-
-    async def run(self, input: int) -> int:
-        return (await self.execute(calls, input)).output
-
-
-class Calling(Sequence[int, int], id="calling", version="1.0.0"):
-    """Every kind of step, an inline flow, a child flow; then it may break."""
-
-    async def run(self, input: int) -> int:
-        await self.execute(calls, input)
-        await self.execute(calls_in_thread, input)
-        await self.execute(calls_locally, input)
-        await self.execute(Inside, input + 1)
-        await self.execute(Inside, input + 2, step="child", child=True)
-        await self.wait(timedelta(milliseconds=20), name="soak")
-        return (await self.execute(breaks, input)).output
-
-
-class Many(Sequence[int, int], id="many", version="1.0.0"):
-    """Seven steps, the last of them in a child flow."""
-
-    async def run(self, input: int) -> int:
-        for number in range(3):
-            await self.execute(calls, number)
-        await self.execute(Inside, 10)
-        for number in range(3, 5):
-            await self.execute(calls, number)
-        await self.execute(Inside, 11, step="child", child=True)
-        return (await self.execute(breaks, input)).output
-
-
-@saga(id="line", version="1.0.0")
-def line(dag: Dag, params: EmptyInput) -> None:
-    """Nine steps in a line, in the last of them it may break."""
-    for number in range(8):
-        dag.append(f"s{number}", calls, number)
-    dag.append("last", breaks, 1, undo=no_undo)
-
-
-FLOWS = (calls, calls_in_thread, calls_locally, breaks, Inside, Calling, Many)
 
 
 async def run(client: Client, queue: str, flow: Any, input: Any, **more: Any) -> str:
@@ -329,7 +243,7 @@ async def test_the_trace_goes_on_as_new(
 ) -> None:
     """A saga that continues as new stays in its traces, counts its steps on, and undoes where they are; so does `undo`."""
     monkeypatch.setattr("flows._spans.PART", 5)
-    monkeypatch.setattr("flows._full.CONTINUE_AT", 20)
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 30)
     async with serve(calls, breaks, line) as client:
         caller = _traced(client, CALLER) if traced else client
         kept = await run(caller, task_queue, line, EmptyInput())
@@ -337,7 +251,7 @@ async def test_the_trace_goes_on_as_new(
         broken = await run(caller, task_queue, line, EmptyInput())
         await undo(client, task_queue, client.get_workflow_handle(kept))
         reports = [await fetch_report(client, id) for id in (kept, broken)]
-    assert [len(report.run.runs) > 2 for report in reports if report.run] == [True, True]
+    assert [len(report.run.runs) > 1 for report in reports if report.run] == [True, True]
     every = [
         check(decoded(spans_of(report)), roots=(b"", bytes.fromhex(CALLER[36:52]))) for report in reports
     ]
@@ -352,17 +266,6 @@ async def test_the_trace_goes_on_as_new(
         roots = [span for span in one.values() if attributes(span)["counterstep.kind"] == "part"]
         assert [span.name for span in roots] == ["line@1.0.0 (part 1)"]
         assert (named(one, "line@1.0.0").trace_id.hex() == CALLER[3:35]) is traced
-
-
-class Later(Sequence[int, int], id="later", version="1.0.0"):
-    """A local and a remote step, and the same again a day later."""
-
-    async def run(self, input: int) -> int:
-        for number in (0, 10):
-            await self.execute(calls_locally, number + 1)
-            await self.execute(calls, number + 2)
-            await self.wait(timedelta(days=1), name=f"a day {number}")
-        return input
 
 
 async def test_times_under_time_skipping(skipping: Serve, world: World, task_queue: str) -> None:
@@ -401,3 +304,29 @@ async def test_the_worker_knows_what_the_family_does(serve: Serve, world: World,
     ]
     legs = [span for span in every[1].values() if attributes(span)["counterstep.kind"] == "leg"]
     assert [span.name for span in legs] == ["leg:0", "leg:1"]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+async def test_a_run_that_goes_on_from_another(
+    serve: Serve, world: World, task_queue: str, made: InMemorySpanExporter, traced: bool
+) -> None:
+    """A step that runs again under its old key has a span of its own in the new run; one that is answered has none there."""
+    world.switch("break")
+    async with serve(*FLOWS) as client:
+        caller = _traced(client, CALLER) if traced else client
+        before = await run(caller, task_queue, Again, 1)
+        world.switch("break", on=False)
+        after = await run(caller, task_queue, Again, 1, memo={"resume_from": before})
+        reports = [await fetch_report(client, id) for id in (before, after)]
+    spans = [span for report in reports for span in decoded(spans_of(report))]
+    every = check(spans, roots=(b"", bytes.fromhex(CALLER[36:52])))
+    assert [span.name for span in spans] == [
+        *("started", "again@1.0.0", "calls", "flaky"),
+        *("started", "again@1.0.0", "flaky"),
+    ]
+    assert attributes(spans[5])["counterstep.resumed_from"] == before
+    for span, step in zip(made.get_finished_spans(), (spans[2], spans[3], spans[6]), strict=True):
+        assert span.parent is not None and span.context is not None
+        assert every[span.parent.span_id.to_bytes(8, "big")] == step
+        assert span.context.trace_id.to_bytes(16, "big") == step.trace_id
+    assert len({span.trace_id for span in spans}) == (1 if traced else 2)
