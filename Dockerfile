@@ -14,7 +14,7 @@ RUN useradd --system --uid 10001 --user-group --no-create-home counterstep \
 WORKDIR /app
 COPY constraints.txt ./
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir -c constraints.txt "$(ls /wheels/*.whl)[gateway]"
+RUN pip install --no-cache-dir -c constraints.txt "$(ls /wheels/*.whl)[gateway,otlp]"
 COPY worker.py ./
 COPY examples examples
 COPY docker/healthcheck.py docker/healthcheck.py

@@ -1,6 +1,6 @@
 # Needs Python >= 3.11, make and a package registry; everything else is installed into .venv. The tests need
 # PostgreSQL's programs too (on Debian and Ubuntu: apt-get install postgresql).
-#   make demo | test | check | format | bench | nightly | clean      (PYTHON=python3.12, ARGS="-k sequence")
+#   make demo | test | check | format | bench | nightly | mutants | chaos | clean      (PYTHON=python3.12, ARGS="-k sequence")
 
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -12,7 +12,7 @@ BIN     := $(VENV)/bin
 CODE    := $(wildcard activities flows counterstep worker.py examples)
 LINTED  := $(CODE) $(wildcard bench tests docker)
 
-.PHONY: help .venv demo test check format bench nightly clean
+.PHONY: help .venv demo test check format bench nightly mutants chaos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +62,14 @@ nightly: $(VENV)/.made
 	  echo "nightly: the suite on Python $$version"; \
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=".venv-$$version" || exit 1; \
 	done
+
+# Small faults are put into the engine; the suite must catch every one (ARGS="pivot" tries those of that name).
+mutants: $(VENV)/.made
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+# Ten minutes of kills around 500 open sagas (ARGS="--sagas 100 --minutes 2 --seed 1").
+chaos: $(VENV)/.made
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

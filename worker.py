@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from opentelemetry.sdk.trace.export import SpanExporter
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig
@@ -42,7 +43,7 @@ from counterstep.serving import (
     measured,
     shifted,
 )
-from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules
+from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules, spans_asked
 
 DEV_PORT, DEV_UI_PORT = 7233, 8233
 _log = logging.getLogger("counterstep.worker")
@@ -79,13 +80,16 @@ class Settings:
     metrics: str | None = None
 
 
-async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> Client:
+async def connect(
+    settings: Settings, module: Module, *, lazy: bool = False, spans: SpanExporter | None = None
+) -> Client:
     """Connect as the Temporal CLI does: environment, ``temporal.toml``, profile; flags win.
 
     Args:
         settings: which Temporal, which namespace.
         module: whose data converter is needed.
         lazy: whether to connect only with the first call; such a client can't serve.
+        spans: where the spans of the runs go that it serves, if anywhere.
 
     Raises:
         StartError: when Temporal isn't there.
@@ -95,6 +99,7 @@ async def connect(settings: Settings, module: Module, *, lazy: bool = False) -> 
         lifespan=module.lifespan,
         secrets=module.secrets,
         data_converter=module.data_converter,
+        spans=spans,
     )
     config = _config(settings)
     try:
@@ -173,7 +178,7 @@ async def serve(settings: Settings, module: Module, ending: Ending, parent: Pare
     Raises:
         StartError: when Temporal isn't there, or refuses the worker.
     """
-    client = await connect(settings, module)
+    client = await connect(settings, module, spans=spans_asked())
     worker = make_worker(client, settings)
     ready = Polling(worker, ending.asked)
     with _watched(settings, ready):

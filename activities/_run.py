@@ -26,6 +26,7 @@ from activities._operation import Operation
 from activities._outcome import Outcome
 from activities._pulse import pulse
 from activities._secrets import SecretSource
+from activities._spans import inside, step_spot
 from activities._wire import StepHeader, json_bytes
 
 CURRENT_HEADER: ContextVar[StepHeader] = ContextVar("counterstep_header")
@@ -131,7 +132,8 @@ class _Execution:
         raise await self._failed(ended, raw, None)
 
     async def _called(self, handler: Callable[..., Any], *args: Any, raw: bytes) -> RawValue | BaseException:
-        with pulse(self.attempt):
+        spot = step_spot(self.attempt.identity, self.attempt.header, undo=len(args) > 1)
+        with pulse(self.attempt), inside(spot):
             called = await call(self.host.executor, handler, self._context(), *args)
         if called.error is None:
             return await self._record(called.value, raw, None, undo=len(args) > 1)

@@ -50,6 +50,9 @@ class StepHeader(BaseModel):
         key: the call's own key.
         flows: definitions of the inline flows that it is in, outermost first.
         attempt: of a local step, which the flow counts.
+        part: which of the linked traces of a large run its span is in.
+        trace: that its span is in, where that can't be derived from the rest.
+        span: of a child: the span of who started it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +67,9 @@ class StepHeader(BaseModel):
     key: str | None = None
     flows: tuple[str, ...] = ()
     attempt: int = 1
+    part: int = 0
+    trace: str | None = None
+    span: str | None = None
 
     def payload(self) -> Payload:
         """Write it. No encoding is named: it is ours alone, and each step's history holds it."""

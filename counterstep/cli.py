@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from counterstep.doctor import doctor
+from counterstep.export import export
 from counterstep.gateway_command import gateway
 from counterstep.graph import graph
 from counterstep.report import report
@@ -23,6 +24,7 @@ app.command()(undo)
 app.command()(graph)
 app.command()(report)
 app.command()(watch)
+app.command()(export)
 app.command()(doctor)
 app.command()(gateway)
 

@@ -1,5 +1,8 @@
 """Flows: sequences of operations that run durably on Temporal and unwind when they fail."""
 
+# Running them
+from counterstep.reports import spans_asked
+
 # Linear workflows, with names of their own
 from flows import linear
 
@@ -87,6 +90,7 @@ __all__ = [
     "no_undo",
     "operation_name",
     "saga",
+    "spans_asked",
     "start",
     "undo",
     "with_error_handler",

@@ -77,7 +77,9 @@ class CarriedStep:
             return {"step": self.step, "undone": True, **more}
         more |= {"output": self.output, "verdict": self.verdict.to_json()}
         own = self.header.origin or self.header.run
-        if own != origin or not self._plain:
+        if own == origin and self._plain:
+            more["part"] = self.header.part
+        else:
             more["header"] = self.header.model_dump(mode="json", exclude_defaults=True)
         failures = {"failure": self.failure, "undoing": self.undoing}
         more |= {name: f.model_dump(mode="json", exclude_defaults=True) for name, f in failures.items() if f}
@@ -89,13 +91,14 @@ class CarriedStep:
         }
 
     @classmethod
-    def from_json(cls, row: dict[str, Json], origin: str) -> CarriedStep:
-        """Read it back."""
+    def from_json(cls, row: dict[str, Json], origin: str, trace: str | None = None) -> CarriedStep:
+        """Read it back, as a step of a flow that is in a trace."""
+        plain = _plain(origin, None, row.get("part", 0), trace)
         failures = {name: Failure.model_validate(row[name]) for name in ("failure", "undoing") if name in row}
         return cls(
             step=row["step"],
             input=row.get("input"),
-            header=StepHeader.model_validate(row["header"]) if "header" in row else _plain(origin, None),
+            header=StepHeader.model_validate(row["header"]) if "header" in row else plain,
             status=_STATUS[row.get("status", "done")],
             output=tuple(row.get("output", ())),
             verdict=Verdict.from_json(row["verdict"]) if "verdict" in row else _NOTHING,
@@ -106,8 +109,9 @@ class CarriedStep:
 
     @property
     def _plain(self) -> bool:
-        """Whether its header says nothing but its flow's origin, as most do."""
-        return self.header == _plain(self.header.run, self.header.origin)
+        """Whether its header says nothing but its flow's origin and trace, as most do."""
+        header = self.header
+        return header == _plain(header.run, header.origin, header.part, header.trace)
 
     def record(self, order: int, definition: str, undo: UndoSpec, run_id: str) -> UndoRecord:
         """Give the record back, to the run that has it now."""
@@ -115,7 +119,8 @@ class CarriedStep:
         undoing = Settled(Status.FAILED, error=error_of(self.undoing)) if self.undoing else None
         origin = self.header.origin or self.header.run
         again = {"run": run_id, "origin": origin}
-        header = _plain(run_id, origin) if self._plain else self.header.model_copy(update=again)
+        old = self.header
+        header = _plain(run_id, origin, old.part, old.trace) if self._plain else old.model_copy(update=again)
         return UndoRecord(
             order,
             self.step,
@@ -131,9 +136,9 @@ class CarriedStep:
 
 
 @lru_cache(256)
-def _plain(run: str, origin: str | None) -> StepHeader:
-    """Make a header that says nothing but its flow's origin."""
-    return StepHeader(run=run, origin=origin)
+def _plain(run: str, origin: str | None, part: int, trace: str | None) -> StepHeader:
+    """Make a header that says nothing but its flow's origin and trace."""
+    return StepHeader(run=run, origin=origin, part=part, trace=trace)
 
 
 def error_of(failure: Failure | None) -> BaseException | None:

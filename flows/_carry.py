@@ -56,6 +56,8 @@ class Carried(BaseModel):
         stopped: who stopped it.
         expired: whether its deadline ends it.
         leg: the one to enter, of a long-running operation.
+        spans: how many steps it has begun, which says in which trace the next one is.
+        trace: that it is in, where it can't be derived.
     """
 
     model_config = _MODEL
@@ -81,10 +83,12 @@ class Carried(BaseModel):
     stopped: Note | None = None
     expired: bool = False
     leg: Leg | None = None
+    spans: int = 0
+    trace: str | None = None
 
     def steps(self) -> Iterator[CarriedStep]:
         """Read the steps that may have to be undone."""
-        return (CarriedStep.from_json(row, self.origin) for row in self.records)
+        return (CarriedStep.from_json(row, self.origin, self.trace) for row in self.records)
 
     def planned(self) -> Plan | None:
         """Read the plan, if there is one."""
@@ -157,12 +161,15 @@ def take_along(
         cancelled=control.cancelled,
         stopped=control.stopped,
         expired=control.expired,
+        spans=run.spans.steps,
+        trace=run.spans.stamp(),
     )
 
 
 def restore(carried: Carried, run: Run) -> None:
     """Give a run what the one before it left, but for the records of its steps."""
     run.carried_origin, run.began = carried.origin, carried.began
+    run.spans.restore(carried.origin, carried.spans)
     run.pivoted, run.keeping = carried.pivoted, carried.keeping
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)

@@ -154,7 +154,8 @@ class ExecutingChild:
         spec, run = self._spec, self._run
         root = run.root or Root(workflow_id=run.info.workflow_id, origin=run.origin, path="")
         resume = {"resume_from": spec.resume_from.model_dump()} if spec.resume_from else {}
-        with with_header(StepHeader(run=run.info.run_id, step=spec.name, key=spec.key)):
+        header = StepHeader(run=run.info.run_id, step=spec.name, key=spec.key, **run.spans.child())
+        with with_header(header):
             return await workflow.start_child_workflow(
                 str(spec.definition),
                 args=[RawValue(json_payload(spec.data))],

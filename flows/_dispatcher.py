@@ -34,7 +34,7 @@ from flows._reset import ResetGuard
 from flows._resume import CLAIM, Owner
 from flows._run import Run
 from flows._scope import Scope
-from flows._start_input import start_json
+from flows._start_input import start_value
 
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
@@ -180,7 +180,7 @@ def _carried(args: Sequence[RawValue]) -> Carried | None:
 def _readable(raw: RawValue) -> dict[str, Json]:
     """Give an input as JSON, or why it can't be read."""
     try:
-        return {"json": pydantic_core.from_json(start_json(raw, workflow.info().workflow_type))}
+        return {"json": start_value(raw, workflow.info().workflow_type)}
     except InvalidInput as error:
         return {"error": error.message}
 

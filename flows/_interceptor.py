@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.exceptions import FailureError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ContinueAsNewInput,
@@ -30,6 +32,7 @@ from temporalio.worker import (
 from activities import InvalidInput
 from activities._run import CURRENT_HEADER
 from activities._wire import HEADER, StepHeader
+from flows._spans import SPANS, RunSpans, Watcher
 
 _NEXT: ContextVar[StepHeader | None] = ContextVar("counterstep_next_header", default=None)
 
@@ -47,6 +50,7 @@ def with_header(header: StepHeader) -> Iterator[None]:
 class _Outbound(WorkflowOutboundInterceptor):
     heartbeat_timeout = timedelta(seconds=30)
     started_with: Mapping[str, Payload] = {}
+    spans: RunSpans
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
         """Hand on what the run was started with, such as the caller's trace parent: Temporal doesn't."""
@@ -65,10 +69,10 @@ class _Outbound(WorkflowOutboundInterceptor):
     async def start_child_workflow(
         self, input: StartChildWorkflowInput
     ) -> workflow.ChildWorkflowHandle[Any, Any]:
-        header = _NEXT.get()
-        if header is not None:
-            input = replace(input, headers={**input.headers, HEADER: header.payload()})
-        return await super().start_child_workflow(input)
+        header = _NEXT.get() or StepHeader(run=workflow.info().run_id, **self.spans.child())
+        return await super().start_child_workflow(
+            replace(input, headers={**input.headers, HEADER: header.payload()})
+        )
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
         header = _NEXT.get()
@@ -79,6 +83,7 @@ class _Outbound(WorkflowOutboundInterceptor):
 
 class _Inbound(WorkflowInboundInterceptor):
     outbound: type[_Outbound] = _Outbound
+    watcher: Watcher | None = None
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         self._made = self.outbound(outbound)
@@ -89,7 +94,15 @@ class _Inbound(WorkflowInboundInterceptor):
         one = getattr(input.type, "__counterstep_input__", None)
         if one is not None and len(input.args) != 1:
             input = replace(input, args=[one(len(input.args))])
-        return await super().execute_workflow(input)
+        spans = self._made.spans = RunSpans(self.watcher, input.args)
+        SPANS.set(spans)
+        try:
+            result = await super().execute_workflow(input)
+        except (FailureError, TimeoutError, asyncio.CancelledError):
+            spans.ended()
+            raise
+        spans.ended()
+        return result
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
         handler = workflow.get_update_handler(input.update)
@@ -111,9 +124,11 @@ class StepInterceptor(Interceptor):
 
     Attributes:
         heartbeat_timeout: after which silence an execution counts as lost.
+        watcher: hears of the runs that begin and end here.
     """
 
     heartbeat_timeout: timedelta = timedelta(seconds=30)
+    watcher: Watcher | None = None
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """See base class."""
@@ -124,7 +139,7 @@ class StepInterceptor(Interceptor):
     ) -> type[WorkflowInboundInterceptor]:
         """See base class."""
         outbound = type("_Outbound", (_Outbound,), {"heartbeat_timeout": self.heartbeat_timeout})
-        return type("_Inbound", (_Inbound,), {"outbound": outbound})
+        return type("_Inbound", (_Inbound,), {"outbound": outbound, "watcher": self.watcher})
 
 
 def _takes(handler: Callable[..., Any], count: int) -> bool:

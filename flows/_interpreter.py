@@ -219,7 +219,7 @@ class Interpreter:
             name=step.name,
             definition=Definition(definition.id, definition.version, step.description),
             data=self._input(step.input, f"{step.name} ({step.operation})"),
-            header=self._run.header(),
+            header=self._run.step_header(),
             timeout=step.timeout,
             retry=step.retry,
             local=bool(step.local),

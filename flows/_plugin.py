@@ -10,8 +10,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import timedelta
 from typing import Any
 
+from opentelemetry.sdk.trace.export import SpanExporter
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
 from temporalio.common import VersioningBehavior
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, PayloadConverter
@@ -29,6 +31,7 @@ from activities import (
 from activities._failure import describe
 from activities._pulse import TOLD_OF_CANCEL
 from activities._run import Host, activities_for
+from counterstep.reports import RunExporter
 from flows._dispatcher import Claim, Dispatcher, UpgradingDispatcher
 from flows._interceptor import StepInterceptor
 from flows._sandbox import with_passthrough
@@ -59,6 +62,7 @@ class CounterstepPlugin(SimplePlugin):
         data_converter: DataConverter | None = None,
         heartbeat_timeout: timedelta = timedelta(seconds=30),
         max_threads: int = 100,
+        spans: SpanExporter | None = None,
     ) -> None:
         """Make the plugin.
 
@@ -70,6 +74,7 @@ class CounterstepPlugin(SimplePlugin):
             data_converter: instead of the client's own; ours converts with pydantic.
             heartbeat_timeout: after which silence a remote execution counts as lost.
             max_threads: how many ``def`` handlers run at once.
+            spans: where the spans of the runs go that begin and close here, if anywhere.
         """
         self._registry = registry
         self._lifespan = lifespan
@@ -81,10 +86,12 @@ class CounterstepPlugin(SimplePlugin):
         self._entering = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._waits = WaitServices(self._current)
+        self._spans = RunExporter(spans) if spans else None
+        self._client: Client | None = None
         super().__init__(
             "counterstep",
             data_converter=lambda given: _guarded(data_converter or given),
-            interceptors=[StepInterceptor(heartbeat_timeout)],
+            interceptors=[StepInterceptor(heartbeat_timeout, self._spans)],
             activities=self._activities(),
             workflows=[*(flow for flow in registry.flows() if isinstance(flow, type)), Claim, Undo, Undoing],
             workflow_runner=with_passthrough,
@@ -94,6 +101,7 @@ class CounterstepPlugin(SimplePlugin):
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """See base class. Under worker versioning sequences are pinned, unless the worker says otherwise."""
         config = super().configure_worker(config)
+        self._client = config.get("client")
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning
         if (
@@ -152,6 +160,8 @@ class CounterstepPlugin(SimplePlugin):
         try:
             self._host = Host(await self._entered(), self._secrets, executor)
             _check_deps(self._registry, self._host)
+            if self._spans is not None and self._client is not None:
+                await self._stack.enter_async_context(self._spans.serving(self._client))
         except BaseException:
             self._workers = 0
             await self._stack.aclose()

@@ -23,6 +23,7 @@ from flows._policy import Policy
 from flows._reset import ResetGuard
 from flows._resume import RunRef, Taken, TakenOver, take_over, wanted
 from flows._root import Root
+from flows._spans import SPANS, RunSpans
 from flows._status import Board
 from flows._step import wait_for
 from flows._undo import NotUndone, UndoRecord
@@ -53,6 +54,8 @@ class Run:
         self.taken_records: dict[str, UndoRecord] = {}
         self.not_undone: list[NotUndone] = []
         self.carried_origin: str | None = None
+        self.spans = SPANS.get() or RunSpans()
+        self.spans.began()
         self.leg = 0
         self.onward: dict[str, Any] = {}  # options of continue_as_new
         self.began = self.info.workflow_start_time
@@ -77,6 +80,10 @@ class Run:
             run=self.info.run_id,
             **{"origin": origin, "leg": self.leg, **(self.root.header() if self.root else {}), **more},
         )
+
+    def step_header(self, **more: Any) -> StepHeader:
+        """Make the header of a step that begins now: it says where its span stands."""
+        return self.header(**more, **self.spans.step(taken="origin" in more))
 
     def identity(self, step: str, header: StepHeader) -> Identity:
         """Give what a step's key and report id are made of."""

@@ -316,11 +316,11 @@ class Scope:
         """Make the header; a step that an earlier run left keeps its key."""
         common: dict[str, Any] = {"series": options.series, "key": options.key or None, "flows": self.flows}
         if taken is None:
-            return self.run.header(**common)
+            return self.run.step_header(**common)
         old = taken.header
         base = {"step": old.step, "path": old.path, "leg": old.leg, "flows": old.flows}
         origin = old.origin or old.run
-        return self.run.header(**{**common, **base}, origin=origin, workflow=old.workflow)
+        return self.run.step_header(**{**common, **base}, origin=origin, workflow=old.workflow)
 
     def _typed(self, op: Operation[Any, Any], input: Any) -> Any:
         return op.input.fit(input, f"{self.path}{op.definition}: input")

@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import pydantic_core
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
@@ -34,7 +33,7 @@ from flows._policy import Policy
 from flows._resume import UNDOING, Found, Owner, RunRef, ask, claim_id
 from flows._run import Run
 from flows._scope import Scope
-from flows._start_input import start_json
+from flows._start_input import start_value
 from flows._status import leave_memo
 from flows._step import wait_for
 from flows._undo import NotUndone, UndoRecord
@@ -71,7 +70,7 @@ class Undo:
         return task.result()
 
     async def _undo(self, input: RawValue) -> Undone:
-        ref = RunRef.of(pydantic_core.from_json(start_json(input, UNDO)), "undo: the input")
+        ref = RunRef.of(start_value(input, UNDO), "undo: the input")
         closed: Closed = await ask(FIND_CLOSED, ref, result_type=Closed, summary="find the run")
         found, info = closed.found, workflow.info()
         me = Owner(workflow_id=info.workflow_id, origin=info.original_execution_run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import time
@@ -25,10 +26,11 @@ from tests.support import World, binary, dev_server
 
 def pytest_configure() -> None:
     """Let no timing decide a property's test. Imported here, since the sandbox imports this module too."""
-    from hypothesis import settings
+    from hypothesis import Phase, settings
 
     settings.register_profile("untimed", deadline=None)
-    settings.load_profile("untimed")
+    settings.register_profile("unshrunk", deadline=None, phases=[Phase.explicit, Phase.generate])
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 
 def _free_port() -> int:
@@ -98,7 +100,9 @@ def serve(dev_address: str, world: World, task_queue: str) -> Serve:
         *definitions: Any, cache: int = 1000, deps: Any = world, **options: Any
     ) -> AsyncIterator[Client]:
         plugin_options = {
-            k: options.pop(k) for k in ("heartbeat_timeout", "secrets", "data_converter") if k in options
+            k: options.pop(k)
+            for k in ("heartbeat_timeout", "secrets", "data_converter", "spans")
+            if k in options
         }
         plugin = CounterstepPlugin(Registry(*definitions), deps=deps, **plugin_options)
         client = await Client.connect(await _ready(dev_address), plugins=[plugin])

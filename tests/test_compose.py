@@ -135,7 +135,7 @@ def test_the_gateway_asks_for_the_token_that_is_written_down() -> None:
 
 def test_traces_go_where_they_are_collected() -> None:
     """The workers' OTLP endpoint is the service that opens its port, and its viewer's."""
-    assert SERVICES["worker"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4317"
+    assert SERVICES["worker"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4318"
     assert {port.split(":")[2] for port in SERVICES["jaeger"]["ports"]} == {"4317", "4318", "16686"}
 
 

@@ -5,13 +5,24 @@ from counterstep.reports._deployment import Deployment, DeploymentError, deploym
 
 # Histories
 from counterstep.reports._events import read_run
-from counterstep.reports._fetch import Family, fetch_events, fetch_family, fetch_report, fetch_run
+from counterstep.reports._fetch import (
+    CLAIM,
+    Family,
+    fetch_ended,
+    fetch_events,
+    fetch_family,
+    fetch_report,
+    fetch_run,
+)
 from counterstep.reports._history import planned, report_of
 from counterstep.reports._joined import joined
 
 # Views
 from counterstep.reports._log import saga_log, status_tree
 from counterstep.reports._mermaid import mermaid
+
+# Spans
+from counterstep.reports._otlp import otlp_exporter, spans_asked
 from counterstep.reports._page import page
 
 # What only the server knows
@@ -32,9 +43,18 @@ from counterstep.reports._report import (
     RunInfo,
     report_id,
 )
-from counterstep.reports._reporters import HistoryReporter, MemoryReporter, RecentReporter, Reporter
+from counterstep.reports._reporters import (
+    HistoryReporter,
+    MemoryReporter,
+    RecentReporter,
+    Reporter,
+    SpanReporter,
+)
 from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
 from counterstep.reports._shape import Node, shape_of
+from counterstep.reports._span_export import BATCH, RunExporter, options_for
+from counterstep.reports._span_values import SpanOptions, span_resource
+from counterstep.reports._spans import Begun, spans_of
 from counterstep.reports._summary import step_summary
 from counterstep.reports._terminal import render_tree
 from counterstep.reports._views import execution_reports, report_json, sequence_report_json, tree_json
@@ -58,6 +78,7 @@ __all__ = [
     "RunHistory",
     "StepHistory",
     "TimerHistory",
+    "fetch_ended",
     "fetch_events",
     "fetch_family",
     "fetch_report",
@@ -71,6 +92,7 @@ __all__ = [
     "pending_of",
     # What flows record
     "CARRIED",
+    "CLAIM",
     "ROOT",
     "PACKED",
     "carried_text",
@@ -90,6 +112,17 @@ __all__ = [
     "Reporter",
     "RunInfo",
     "report_id",
+    # Spans
+    "BATCH",
+    "Begun",
+    "RunExporter",
+    "SpanOptions",
+    "SpanReporter",
+    "options_for",
+    "otlp_exporter",
+    "spans_asked",
+    "span_resource",
+    "spans_of",
     # Views
     "Node",
     "StepAction",

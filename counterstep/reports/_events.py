@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from activities._json import Json
+from activities._spans import Trace
 from activities._wire import HEADER, StepHeader
 from counterstep.reports._payloads import beside_of, exception_of, json_of, time_of
 from counterstep.reports._recorded import ROOT
@@ -69,6 +70,7 @@ class _Reader:
             decisions=tuple(self._decisions.items()),
             child_runs=tuple(self._children.values()),
             events=self._events,
+            trace=Trace.of(start.header.fields),
             root=json_of(start.memo.fields[ROOT]) if ROOT in start.memo.fields else None,
             **self._results,
             **self._close,
@@ -83,6 +85,9 @@ class _Reader:
 
     def _workflow_execution_started(self, event: HistoryEvent, _: Any) -> None:
         self._start = event
+
+    def _workflow_task_started(self, event: HistoryEvent, _: Any) -> None:
+        self._steps.tasked = time_of(event)
 
     def _workflow_task_completed(self, _: HistoryEvent, attributes: Any) -> None:
         self._steps.worker = attributes.identity
@@ -177,6 +182,7 @@ class _Reader:
         self._children[event.event_id] = ChildHistory(
             step=(call and call.step) or attributes.workflow_id,
             key=call.key if call else None,
+            part=call.part if call else 0,
             type=attributes.workflow_type.name,
             workflow_id=attributes.workflow_id,
             input=json_of(inputs[0]) if inputs else None,

@@ -88,6 +88,19 @@ async def fetch_family(
     return Family(runs, undoing, _owner(claims), children)
 
 
+async def fetch_ended(client: Client, workflow_id: str, run_id: str) -> AnyReport:
+    """Make the report of a flow once a run of it has closed, without its child runs and the ``undo`` of it.
+
+    Each run's history is read once, as it is written.
+
+    Raises:
+        temporalio.service.RPCError: NOT_FOUND when there is no such run.
+    """
+    events = await fetch_events(client, workflow_id, run_id, to_its_end=True)
+    runs = await _chain(client, read_run(workflow_id, events))
+    return report_of(joined(runs), client.namespace)
+
+
 async def fetch_run(client: Client, workflow_id: str, run_id: str | None = None) -> RunHistory:
     """Fetch one run and read it.
 
@@ -98,12 +111,19 @@ async def fetch_run(client: Client, workflow_id: str, run_id: str | None = None)
 
 
 async def fetch_events(
-    client: Client, workflow_id: str, run_id: str | None = None, *, only_start: bool = False
+    client: Client,
+    workflow_id: str,
+    run_id: str | None = None,
+    *,
+    only_start: bool = False,
+    to_its_end: bool = False,
 ) -> list[HistoryEvent]:
-    """Fetch a run's events, all pages or only the first event, decoded by the client's codec."""
+    """Fetch a run's events, decoded by the client's codec: all, only the first, or all as they come until it closes."""
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     events = []
-    async for event in handle.fetch_history_events(page_size=1 if only_start else None):
+    async for event in handle.fetch_history_events(
+        page_size=1 if only_start else None, wait_new_event=to_its_end
+    ):
         events.append(event)
         if only_start:
             break

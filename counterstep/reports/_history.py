@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from activities import Definition, DefinitionError, Failure, Status
+from activities._spans import Spot, Trace, flow_span, step_spot
 from activities._wire import Identity, StepHeader, without_leg
 from counterstep.reports._asked import Asked
 from counterstep.reports._nest import Leaf, grafted, nested
@@ -60,6 +61,7 @@ class _Making:
             run=self._info(),
             plan=self._plan,
             result=run.result,
+            spot=self._spot(),
         )
 
     def _id(self, step: str) -> str:
@@ -72,6 +74,14 @@ class _Making:
             step=f"{root.get('path', '')}{step}".removesuffix("/"),
         )
         return report_id(identity)
+
+    def _spot(self) -> Spot:
+        """Give where the flow's own span stands."""
+        run, root = self._run, self._run.root or {}
+        whole = (root.get("workflow_id", run.workflow_id), root.get("origin", run.flow_origin))
+        trace = run.trace or Trace.derived(self._namespace, *whole)
+        span = flow_span(self._namespace, run.workflow_id, run.flow_origin)
+        return Spot(trace.id, span, trace.parent, trace.sampled, trace.part)
 
     def _own_definition(self) -> Definition:
         """Give what it is: a plan that was typed or found by a range says so itself."""
@@ -101,7 +111,7 @@ class _Making:
         run, settled, header = self._run, step.settled, step.header
         undo = None if step.is_undo else run.undo_of(step.step)
         report: AnyReport = Report(
-            id=report_id(self._identity(step)),
+            id=report_id(self._identity(step, undo=step.is_undo)),
             definition=definition_of(step.type, "" if step.is_undo else step.summary),
             step=step.step,
             input=step.args[0] if step.args else None,
@@ -123,6 +133,7 @@ class _Making:
             earlier=step.earlier,
             in_run=step.in_run,
             result=settled.output,
+            spot=step_spot(self._identity(step, undo=False), header, undo=step.is_undo),
         )
         report = self._asked.told(report, step)
         return report if undo is None else replace(report, undo=self._step(undo))
@@ -132,14 +143,14 @@ class _Making:
         status = self._run.undoing if step.in_run else self._run.status
         return status in OPEN
 
-    def _identity(self, step: StepHistory) -> Identity:
+    def _identity(self, step: StepHistory, *, undo: bool) -> Identity:
         header = step.header
         return Identity(
             namespace=self._namespace,
             workflow=header.workflow or self._run.workflow_id,
             origin=header.origin or self._run.flow_origin,
             leg=header.leg,
-            step=header.path + without_leg(f"{step.step}.undo" if step.is_undo else step.step),
+            step=header.path + without_leg(f"{step.step}.undo" if undo else step.step),
         )
 
     def _child(self, child: ChildHistory) -> AnyReport:
@@ -170,7 +181,14 @@ class _Making:
             is_flow=True,
             kind=Kind.CHILD,
             result=child.result,
+            spot=self._child_spot(child),
         )
+
+    def _child_spot(self, child: ChildHistory) -> Spot:
+        """Give where the span of a child run stands, as far as its parent knows."""
+        own, span = self._spot(), flow_span(self._namespace, child.workflow_id, child.run_id or "")
+        trace = Trace(own.trace).in_part(child.part)
+        return Spot(trace, span, own.span, own.sampled, child.part)
 
     def _with_undos(self, own: AnyReport, child: ChildHistory) -> AnyReport:
         """Give a child's report with the undos of its steps that this run did."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from activities import Definition, Status
+from activities._wire import without_leg
 from counterstep.reports._report import Kind, Planned, Report
 from counterstep.reports._run_history import RunHistory
 
@@ -49,7 +50,9 @@ def nested(
     return nesting.nest(leaves, "")
 
 
-def grafted(flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[str, str]) -> AnyReport:
+def grafted(
+    flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[str, str], *, bare: bool = False
+) -> AnyReport:
     """Give a child flow's report with the undos of its steps that its parent did, and take those out of ``undos``.
 
     Args:
@@ -57,14 +60,17 @@ def grafted(flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[s
         path: that the parent's names of its steps begin with.
         undos: by the parent's names.
         by: workflow id and run id of the parent.
+        bare: whether the steps had their names without a leg when they were handed over: those of the last leg.
     """
     children = []
+    newest = next((child for child in reversed(flow.children) if child.kind is Kind.LEG), None)
     for child in flow.children:
         if child.is_flow:
             own = path if child.run is None else f"{path}{_namespace(flow, child)}/"
-            children.append(grafted(child, own, undos, by))
-        elif f"{path}{child.step}" in undos:
-            undo = undos.pop(f"{path}{child.step}")
+            last = (bare and child.run is None) or child is newest
+            children.append(grafted(child, own, undos, by, bare=last))
+        elif (name := f"{path}{without_leg(child.step) if bare else child.step}") in undos:
+            undo = undos.pop(name)
             children.append(replace(child, undo=replace(undo, step=child.step, in_run=by)))
         else:
             children.append(child)

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from activities import Definition, Failure, NoOutput, Status
 from activities._json import Json
+from activities._spans import Spot
 from activities._wire import Identity
 
 In = TypeVar("In")
@@ -208,6 +209,7 @@ class Report(Generic[In, Out]):
         in_run: workflow id and run id, where another run than the flow's own did it: of an undo by ``undo``.
         run: the run, of a flow that is a run of its own.
         plan: a saga's plan, in plan order.
+        spot: where its span stands, of a flow, a step or an undo whose history is there.
     """
 
     id: str
@@ -241,6 +243,7 @@ class Report(Generic[In, Out]):
     run: RunInfo | None = None
     plan: tuple[Planned, ...] = ()
     result: tuple[Out, ...] = field(default=(), repr=False)
+    spot: Spot | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.is_flow and self.kind is Kind.OPERATION:

@@ -1,4 +1,4 @@
-"""Keeping reports, as the seed does: in memory, what was added recently, and what Temporal's history holds."""
+"""Keeping reports, as the seed does: in memory, what was added recently, what Temporal's history holds, and as spans."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from temporalio.client import Client
 
 from activities import CounterstepError, ReportNotFound
 from counterstep.reports._fetch import fetch_report
 from counterstep.reports._report import Report
+from counterstep.reports._span_values import SpanOptions
+from counterstep.reports._spans import spans_of
 from counterstep.reports._views import execution_reports
 
 AnyReport = Report[Any, Any]
@@ -154,3 +157,42 @@ class HistoryReporter:
     def get_execution_reports(self, id: str) -> list[AnyReport]:
         """See :class:`Reporter`."""
         return self._read.get_execution_reports(id)
+
+
+class SpanReporter:
+    """Exports the spans of what is added to it, and keeps the reports.
+
+    Only reports that were made from history have spans; see :func:`counterstep.reports.fetch_report`.
+    """
+
+    def __init__(self, exporter: SpanExporter, options: SpanOptions | None = None) -> None:
+        """Take where spans go, and how they are made."""
+        self._exporter, self._options = exporter, options
+        self._kept = MemoryReporter()
+
+    def get_report(self, id: str) -> AnyReport:
+        """See :class:`Reporter`."""
+        return self._kept.get_report(id)
+
+    def get_reports(self) -> list[AnyReport]:
+        """See :class:`Reporter`."""
+        return self._kept.get_reports()
+
+    def add_report(self, report: AnyReport) -> None:
+        """See :class:`Reporter`; exports its spans first, and if that fails, nothing is kept.
+
+        Raises:
+            CounterstepError: when it has no spans, or the exporter didn't take them.
+        """
+        spans = spans_of(report, self._options)
+        if not spans:
+            raise CounterstepError(
+                f"report {report.id} has no spans: only a flow's report that was made from history has"
+            )
+        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+            raise CounterstepError(f"the {len(spans)} spans of report {report.id} weren't taken")
+        self._kept.add_report(report)
+
+    def get_execution_reports(self, id: str) -> list[AnyReport]:
+        """See :class:`Reporter`."""
+        return self._kept.get_execution_reports(id)

@@ -10,6 +10,7 @@ from functools import cached_property
 from activities import Failure
 from activities._json import Json
 from activities._settled import Settled, never_settled
+from activities._spans import Trace
 from activities._wire import StepHeader, Verdict
 from counterstep.reports._payloads import UNREADABLE
 from counterstep.reports._recorded import carried_json, plan_json
@@ -135,6 +136,7 @@ class ChildHistory:
         failure: how it failed.
         key: of the call.
         beside: what it handed to its parent beside its result, as JSON.
+        part: which of the linked traces of a large run it is in.
     """
 
     step: str
@@ -151,6 +153,7 @@ class ChildHistory:
     failure: BaseException | None = None
     key: str | None = None
     beside: Json = None
+    part: int = 0
 
     def flow_of(self, workflow_id: str) -> str | None:
         """Give the namespace of its steps, if it is a child flow of a run of a workflow id."""
@@ -189,6 +192,7 @@ class RunHistory:
         runs: run ids of all the runs that it tells of, oldest first, if they are several.
         undoing: status of the workflow that undoes it, if one does.
         root: of a child flow: the flow that it is a part of, as JSON.
+        trace: that it was given when it was started, if it was.
     """
 
     workflow_type: str
@@ -216,6 +220,7 @@ class RunHistory:
     runs: tuple[str, ...] = ()
     undoing: str | None = None
     root: Json = None
+    trace: Trace | None = None
 
     @property
     def is_open(self) -> bool:

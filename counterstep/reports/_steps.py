@@ -79,11 +79,13 @@ class Steps:
 
     Attributes:
         worker: identity of who completed the newest workflow task: local steps ran there.
+        tasked: when the newest workflow task began: local steps ended after that.
     """
 
     def __init__(self) -> None:
         """Begin with none."""
         self.worker: str | None = None
+        self.tasked: datetime | None = None
         self._steps: dict[str, _Step] = {}
         self._by_event: dict[int, _Step] = {}
 
@@ -139,11 +141,17 @@ class Steps:
             settled = _well(attributes.details["result"].payloads[0], before, local=True)
         told = settled.envelope or {}
         header = StepHeader.model_validate({"run": "", **told.get("header", {})})
-        began = _iso(told.get("started"), event)
+        began, finished = self._by_our_clock(told, time_of(event))
         step = self._begin(event, key, kind, header, (told.get("input"),), began)
         step.ended, step.open = settled, False
-        step.started, step.finished = began, _iso(told.get("finished"), event)
+        step.started, step.finished = began, finished
         step.attempts, step.worker = step.attempts + 1, self.worker
+
+    def _by_our_clock(self, told: dict[str, Any], recorded: datetime) -> tuple[datetime, datetime]:
+        """Give when a local step began and ended, by Temporal's clock: its envelope has the worker's, which may differ."""
+        began, finished = (_iso(told.get(name), recorded) for name in ("started", "finished"))
+        within = min(max(finished, self.tasked or finished), recorded)
+        return began + (within - finished), within
 
     def _begin(
         self,
@@ -187,5 +195,5 @@ def _summary(event: HistoryEvent) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _iso(text: str | None, event: HistoryEvent) -> datetime:
-    return datetime.fromisoformat(text) if text else time_of(event)
+def _iso(text: str | None, default: datetime) -> datetime:
+    return datetime.fromisoformat(text) if text else default

@@ -154,6 +154,20 @@ async def test_bad_input_fails_the_run_at_its_first_task(serve: Serve, world: Wo
     assert world.calls == []
 
 
+@pytest.mark.parametrize("type_", ["saga", "undo"])
+async def test_json_that_a_parser_refuses(serve: Serve, begin: Begin, type_: str) -> None:
+    """Half a surrogate pair, and arrays 150 deep, found by random inputs: refused, where runs once stayed open."""
+    async with serve(*EVERYTHING) as client:
+        half = await refusal(await begin(client, type_, "-i", '{"workflow_id": "\\ud800"}'))
+        deep = await refusal(await begin(client, type_, "-i", "[" * 150 + "]" * 150))
+    assert half == (
+        "InvalidInput", f"{type_}: input is no JSON: unexpected end of hex escape at line 1 column 24"
+    )  # fmt: skip
+    assert deep == (
+        "InvalidInput", f"{type_}: input is nested more than 100 levels deep; make it flatter"
+    )  # fmt: skip
+
+
 async def test_much_of_the_wrong_type_is_refused_like_little(
     serve: Serve, world: World, begin: Begin, tmp_path: Path
 ) -> None:

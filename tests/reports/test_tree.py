@@ -16,7 +16,8 @@ from flows import start
 from tests.conftest import Serve
 from tests.flows.running import Scripts, scripts
 from tests.flows.script import Inner, do
-from tests.longrunning.operations import Journey, a, b
+from tests.longrunning.operations import Journey, Short, a, b, keyed
+from tests.longrunning.operations import Parent as LongParent
 from tests.reports.flows import DEFINITIONS, Parent, Tries, Waits, careful, gated, plain
 from tests.reports.looking import child, row, rows, undos
 from tests.support import World, new_id, reset
@@ -364,3 +365,15 @@ async def test_values_that_are_encoded_stay_so(serve: Serve, world: World, task_
     hidden = {"unreadable": "mirror"}
     assert (without.children[0].input, without.children[0].output) == (hidden, hidden)
     assert child(with_local, "local-a").output == hidden
+
+
+async def test_undos_of_a_long_running_childs_steps(serve: Serve, world: World, task_queue: str) -> None:
+    """What a parent undid of its long-running child stands at the steps of each leg, the last among them."""
+    world.switch("fail-after")
+    async with serve(keyed, Short, LongParent) as client:
+        handle = await began(client, task_queue, LongParent, 2)
+        await ended(handle)
+        report = await fetch_report(client, handle.id)
+    assert [(one.step, one.kind) for one in report.children] == [("short", "child"), ("after", "operation")]
+    legs = child(report, "short").children
+    assert [undos(leg) for leg in legs] == [{"leg:0/same": "done"}, {"leg:1/same": "done"}]

@@ -1,0 +1,57 @@
+"""The exporter that OpenTelemetry's standard environment variables ask for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from activities import CounterstepError
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_MODULES = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+}
+
+_log = logging.getLogger("counterstep.spans")
+
+
+def otlp_asked() -> bool:
+    """Whether the environment asks for spans: by an OTLP endpoint, or by ``OTEL_TRACES_EXPORTER=otlp``."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    named = [name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
+    return "otlp" in named if named else any(os.environ.get(name) for name in _ENDPOINTS)
+
+
+def spans_asked() -> SpanExporter | None:
+    """Give where a worker's spans go, if the environment asks for them; who can't have them is told, and served."""
+    if not otlp_asked():
+        return None
+    try:
+        return otlp_exporter()
+    except CounterstepError as error:
+        _log.warning("no spans are exported: %s", error.message)
+        return None
+
+
+def otlp_exporter() -> SpanExporter:
+    """Make an exporter; endpoint, protocol, headers, certificates and timeout are those of the environment.
+
+    Raises:
+        CounterstepError: when the protocol isn't known, or the extra ``otlp`` isn't installed.
+    """
+    protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), "http/protobuf")
+    if protocol not in _MODULES:
+        raise CounterstepError(f"{_PROTOCOLS[1]}={protocol!r}: it can be {' or '.join(sorted(_MODULES))}")
+    try:
+        module = import_module(_MODULES[protocol])
+    except ImportError as error:
+        needs = "exporting spans needs more: pip install 'counterstep[otlp]'"
+        raise CounterstepError(f"{needs} ({error})") from None
+    exporter: SpanExporter = module.OTLPSpanExporter()
+    return exporter

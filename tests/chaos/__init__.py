@@ -1,0 +1,1 @@
+"""Hundreds of open sagas, while everything around them is killed: ``make chaos``."""

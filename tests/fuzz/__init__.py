@@ -1,0 +1,1 @@
+"""Input that nobody should send, through the real CLI."""

@@ -1,0 +1,1 @@
+"""Small deliberate faults in the engine, each of which the suite must catch: ``make mutants``."""

@@ -1,0 +1,162 @@
+"""The faults: a piece of code, what stands there instead, and the tests that are to catch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RANDOM = "tests/random_plans"
+OUTCOMES = "tests/flows/test_outcomes.py"
+RESET = "tests/flows/test_reset.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault.
+
+    Attributes:
+        name: what it does wrong.
+        path: of the file.
+        edits: what stands there, once, and what stands there instead.
+        tests: what pytest is asked to run.
+    """
+
+    name: str
+    path: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+def _mutant(name: str, path: str, before: str, after: str, *tests: str) -> Mutant:
+    return Mutant(name, path, ((before, after),), tests)
+
+
+MUTANTS = (
+    _mutant(
+        "a sequence is undone oldest first", "flows/_scope.py",
+        "for record in sorted(records, key=lambda r: r.order)]",
+        "for record in sorted(records, key=lambda r: -r.order)]",
+        "tests/flows/test_sequence_basics.py", "tests/flows/test_policy.py",
+    ),
+    _mutant(
+        "a saga is undone all at once", "flows/_undo.py",
+        "self._followers[before] += 1", "self._followers[before] += 0", RANDOM,
+    ),
+    _mutant(
+        "unwinding begins while steps are in flight", "flows/_interpreter.py",
+        "        if self._failures:\n            raise", "        if self._failures and False:\n            raise", RANDOM,
+    ),
+    _mutant(
+        "a failure ends a saga before its siblings settled", "flows/_interpreter.py",
+        "            while await self._something(running):\n",
+        "            while await self._something(running) and not self._failures:\n", RANDOM,
+    ),
+    _mutant(
+        "the outcome is always done", "activities/_settled.py",
+        "return Settled(Status.UNKNOWN if verdict.unknown else Status.FAILED, verdict, error=error)",
+        "return Settled(Status.DONE, verdict, error=error)", OUTCOMES,
+    ),
+    _mutant(
+        "unknown counts as failed", "activities/_settled.py",
+        "Status.UNKNOWN if verdict.unknown else Status.FAILED", "Status.FAILED", OUTCOMES,
+    ),
+    _mutant(
+        "a timeout counts as a raise", "activities/_settled.py",
+        "return Settled(Status.UNKNOWN, verdict.failed(unknown=True), error=error, again=Again.FAILURE)",
+        "return Settled(Status.FAILED, verdict.failed(), error=error, again=Again.FAILURE)", OUTCOMES,
+    ),
+    _mutant(
+        "an earlier attempt's mark is believed, whoever left it", "activities/_attempt.py",
+        'if mark.get("raised") and mark.get("attempt") == info.attempt - 1:', "if True:", OUTCOMES,
+    ),
+    Mutant(
+        "the undo is recorded after scheduling", "flows/_executing.py",
+        (
+            ("        self._record = self._recorded()\n", "        self._record = None\n"),
+            (
+                "        result = tuple(self._spec.load(value) for value in settled.output)\n        if self._record",
+                "        result = tuple(self._spec.load(value) for value in settled.output)\n"
+                "        self._record = self._recorded() if settled.error is None else None\n        if self._record",
+            ),
+        ),
+        (OUTCOMES, "tests/flows/test_cancel.py"),
+    ),
+    _mutant(
+        "a cancel isn't shielded from a result", "flows/_step.py",
+        "        await cancel(handle)\n        return True", "        handle.cancel()\n        raise",
+        "tests/flows/test_cancel.py",
+    ),
+    _mutant(
+        "a lost execution counts as a failure", "activities/_settled.py",
+        "    return Settled(Status.UNKNOWN, verdict.lost(), error=error, again=Again.LOSS)\n\n\ndef _final",
+        "    return Settled(Status.UNKNOWN, verdict.failed(), error=error, again=Again.FAILURE)\n\n\ndef _final",
+        OUTCOMES, RESET,
+    ),
+    _mutant(
+        "at_most_once is dispatched again", "flows/_step.py",
+        "if settled.again is None or (call.at_most_once and settled.again is not Again.ABSENT):",
+        "if settled.again is None:", OUTCOMES,
+    ),
+    _mutant(
+        "a reset isn't noticed", "flows/_reset.py",
+        "    def _noticed(self, _seed: int) -> None:\n        self._pending = True",
+        "    def _noticed(self, _seed: int) -> None:\n        self._pending = False", RESET,
+    ),
+    _mutant(
+        "a step that a reset's server dispatched runs", "activities/_run.py",
+        "if attempt.header.run != attempt.info.workflow_run_id:", "if False:", RESET,
+    ),
+    _mutant(
+        "the key changes with the attempt", "activities/_run.py",
+        "attempt.identity.key(attempt.verdict.generation)", "attempt.identity.key(attempt.number)", RANDOM,
+    ),
+    _mutant(
+        "the key is the same for all steps", "activities/_wire.py",
+        "str(self.leg), self.step, str(generation)", "str(self.leg), str(generation)", RANDOM,
+    ),
+    _mutant(
+        "a changed input keeps its key", "activities/_run.py",
+        "generation=verdict.generation + 1", "generation=verdict.generation", "tests/flows/test_retry_input.py",
+    ),
+    _mutant(
+        "a failed undo ends unwinding", "flows/_undo.py",
+        'return bool(self.left) and self._policy.on_undo_failure == "stop"', "return bool(self.left)", RANDOM,
+    ),
+    _mutant(
+        "a failed undo is not named", "flows/_undo.py",
+        "self.left += [failed] if failed else []", "self.left += []", RANDOM,
+    ),
+    _mutant(
+        "a failed step is undone whatever its outcome", "flows/_undo.py",
+        'return policy.undo_failed_step == "always" and settled.verdict.called', "return settled.verdict.called", RANDOM,
+    ),
+    _mutant(
+        "the pivot is no pivot", "flows/_scope.py",
+        "self.run.pivoted = self.run.pivoted or spec.pivot", "self.run.pivoted = False", RANDOM,
+    ),
+    _mutant(
+        "pause holds nothing back", "flows/_control.py",
+        "        if self.paused:\n            await workflow.wait_condition",
+        "        if False:\n            await workflow.wait_condition", "tests/flows/test_operator.py",
+    ),
+    _mutant(
+        "an equal call runs again", "flows/_calls.py",
+        "return found[-1] if found else None", "return None", "tests/flows/test_calls.py",
+    ),
+    _mutant(
+        "equal inputs differ by the order of their keys", "activities/_json.py",
+        "sort_keys=True", "sort_keys=False", "tests/activities/test_json.py",
+    ),
+    _mutant(
+        "two runs take over one earlier run", "flows/_resume.py",
+        "WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,", "WorkflowIDReusePolicy.ALLOW_DUPLICATE,",
+        "tests/flows/test_takeover.py", "tests/flows/test_undo_once.py",
+    ),
+    _mutant(
+        "what was taken over isn't undone", "flows/_run.py",
+        "self.taken_records[taken.step] = record", "pass", "tests/flows/test_takeover.py", "tests/flows/test_resume.py",
+    ),
+    _mutant(
+        "a run that can't be unwound any more goes on", "flows/_run.py",
+        "if events > EVENT_LIMIT or", "if False and", "tests/flows/test_limits.py",
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Sagas that nobody thought of, against a model that knows nothing of Temporal."""

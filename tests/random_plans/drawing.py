@@ -1,0 +1,104 @@
+"""Drawing trees, faults and policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+SHORT = "PT0.01S"
+
+
+LARGEST = 30
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw a tree of at most thirty leaves, and what goes wrong in it: late rather than early, in several places."""
+    nodes = _named(
+        draw(st.lists(_node(2), min_size=3, max_size=10).filter(lambda n: len(_leaves(n)) <= LARGEST))
+    )
+    found = _leaves(nodes)[::-1]  # a failure in the first step would hide all others
+    for leaf in _some(draw, found, 1, 3):
+        leaf["fault"] = draw(st.sampled_from(["fail", "unknown", "flaky"]))
+    for leaf in _some(draw, found, draw(st.integers(0, 3)), 6):
+        leaf["undo_fault"] = draw(st.sampled_from(["fail", "flaky"]))
+    for leaf in _some(draw, found, 0, 4):
+        leaf["slow"] = True
+    return nodes
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled."""
+    nodes, policy = draw(trees()), draw(policies())
+    found = _leaves(nodes)
+    pivot = draw(st.none() | st.none() | st.integers(0, len(found) - 1))
+    if pivot is not None and policy.get("settle") != "cancel":
+        found[pivot]["pivot"] = True
+    return nodes, policy
+
+
+def _some(draw: st.DrawFn, leaves: list[dict[str, Any]], least: int, most: int) -> list[dict[str, Any]]:
+    """Pick some leaves, the first rather than the last."""
+    numbers = st.lists(
+        st.integers(0, len(leaves) - 1), min_size=min(least, len(leaves)), max_size=most, unique=True
+    )
+    return [leaves[number] for number in draw(numbers)]
+
+
+def _leaves(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    inner = [n.get("beside") or n.get("nodes") for n in nodes]
+    return [leaf for n, i in zip(nodes, inner, strict=True) for leaf in (_leaves(i) if i else [n])]
+
+
+def leaves() -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a leaf."""
+    return st.fixed_dictionaries({}, optional={"no_undo": st.just(True), "local": st.just(True)})
+
+
+def _node(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    if depth == 0:
+        return leaves()
+    inner = _node(depth - 1)
+    single = leaves() | _sub(inner)
+    return st.one_of(
+        leaves(),
+        leaves(),
+        _sub(inner),
+        st.builds(lambda found: {"beside": found}, st.lists(single, min_size=1, max_size=4)),
+    )
+
+
+def _sub(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda found: {"nodes": found}, st.lists(inner, min_size=1, max_size=3))
+
+
+def _named(nodes: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
+    """Give the nodes of one namespace their names."""
+    named, count = [], start
+    for node in nodes:
+        if "beside" in node:
+            beside = _named(node["beside"], count)
+            named.append({"beside": beside})
+            count += len(beside)
+        else:
+            inner: dict[str, Any] = {"nodes": _named(node["nodes"])} if "nodes" in node else {}
+            named.append({**node, **inner, "name": f"{'s' if inner else 'x'}{count}"})
+            count += 1
+    return named
+
+
+def policies() -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a policy as JSON; holds and parked undos end by themselves, at once."""
+    return st.fixed_dictionaries(
+        {"hold_timeout": st.just(SHORT)},
+        optional={
+            "on_failure": st.sampled_from(["unwind", "unwind", "hold", "hold", "keep"]),
+            "then": st.sampled_from(["unwind", "unwind", "keep"]),
+            "undo_failed_step": st.sampled_from(["unknown", "always", "never"]),
+            "on_undo_failure": st.sampled_from(["continue", "stop", "park"]),
+            "settle": st.sampled_from(["wait", "cancel"]),
+            "max_parallel": st.sampled_from([1, 2, 64]),
+        },
+    )

@@ -1,0 +1,131 @@
+"""Random sagas with several faults each, run on Temporal, against the model: the calls, their order, the end, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from temporalio.client import Client, WorkflowFailureError
+
+from counterstep.reports import Report, fetch_report
+from flows import start
+from tests.conftest import Serve
+from tests.random_plans.drawing import cases as drawn
+from tests.random_plans.flows import act, act_locally, tree, write_faults
+from tests.random_plans.model import Plan, Run, Trace, verify
+from tests.support import World, causes, new_id
+
+AnyReport = Report[Any, Any]
+Case = tuple[list[dict[str, Any]], dict[str, Any]]
+AT_ONCE = 4
+
+
+@dataclass
+class Ground:
+    """Where trees run.
+
+    Attributes:
+        client: of a server whose queue a worker polls.
+        queue: that queue.
+        world: of the worker; each run has a folder of its own in it.
+    """
+
+    client: Client
+    queue: str
+    world: World
+
+    async def run(self, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> None:
+        """Run a tree, and verify what it did."""
+        id, plan = new_id("tree"), Plan.of(nodes)
+        own = World(self.world.folder / id)
+        write_faults(own.folder, dict(plan.leaves))
+        data = tree.plan({"nodes": nodes}).model_dump(mode="json", by_alias=True)
+        handle = await start(
+            self.client, "saga", {**data, "policy": policy}, id=id, task_queue=self.queue,
+            run_timeout=timedelta(minutes=2),
+        )  # fmt: skip
+        end, left = await _end(handle)
+        trace = Trace([tuple(row) for row in own.calls])
+        verify(Run(plan, policy, trace, end, frozenset(left)))
+        _compare(await fetch_report(self.client, id), trace)
+
+
+async def _end(handle: Any) -> tuple[str, list[str]]:
+    """Give how a run ended, and the steps that its failure names as not undone."""
+    try:
+        await handle.result()
+    except WorkflowFailureError as error:
+        kind, message = causes(error.cause)[0]
+        return kind, [line.split()[2] for line in message.split("\n")[1:]] if kind == "Stuck" else []
+    return "completed", []
+
+
+def _compare(report: AnyReport, trace: Trace) -> None:
+    """Refuse a report that tells of other calls than those that were recorded."""
+    steps = [r for r in report.walk() if not r.is_flow and r.attempts]
+    assert {r.step: r.attempts for r in steps} == dict(trace.calls(undo=False))
+    assert {r.step: r.undo.attempts for r in steps if r.undo} == dict(trace.calls(undo=True))
+
+
+Together = Callable[[list[Case]], None]
+
+
+@contextmanager
+def _running(serve: Serve, world: World, queue: str, cache: int) -> Iterator[Together]:
+    """Serve from a thread of its own, since hypothesis calls functions; give what runs several trees at once."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    serving = serve(act, act_locally, tree, cache=cache)
+
+    def wait(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    async def together(ground: Ground, cases: list[Case]) -> None:
+        await asyncio.gather(*(ground.run(*case) for case in cases))
+
+    try:
+        ground = Ground(wait(serving.__aenter__()), queue, world)
+        yield lambda cases: wait(together(ground, cases))
+        wait(serving.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _sweep(run: Together, count: int) -> None:
+    @settings(
+        max_examples=count // AT_ONCE, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )  # fmt: skip
+    @given(st.lists(drawn(), min_size=AT_ONCE, max_size=AT_ONCE))
+    @example([([{"name": "x0", "fault": "fail"}], {})] * AT_ONCE)
+    def sweep(cases: list[Case]) -> None:
+        run(cases)
+
+    sweep()
+
+
+@pytest.mark.timeout(600)
+def test_a_hundred_random_sagas(serve: Serve, world: World, task_queue: str) -> None:
+    """Each calls what the model allows, in an order that it allows, ends as it says, and reports those very calls."""
+    with _running(serve, world, task_queue, cache=1000) as run:
+        _sweep(run, 100)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("uncached", [False, True], ids=["cached", "uncached"])
+def test_a_thousand_random_sagas(serve: Serve, world: World, task_queue: str, uncached: bool) -> None:
+    """The same of a thousand, with the workflow cache and without."""
+    with _running(serve, world, task_queue, cache=0 if uncached else 1000) as run:
+        _sweep(run, 1000)
