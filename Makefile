@@ -48,6 +48,7 @@ format: $(VENV)/.made
 
 bench: $(VENV)/.made
 	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench.gateway
 
 # The slow tests, and then the whole suite on each newer Python that is here.
 nightly: $(VENV)/.made

@@ -122,7 +122,17 @@ def _config(settings: Settings) -> dict[str, Any]:
     config |= {"target_host": settings.address} if settings.address else {}
     config |= {"namespace": settings.namespace} if settings.namespace else {}
     config |= {"runtime": measured(settings.metrics)} if settings.metrics else {}
-    return config | dict(settings.more)
+    meta = {**config.get("rpc_metadata", {}), **settings.more.get("rpc_metadata", {})}
+    return config | dict(settings.more) | ({"rpc_metadata": meta} if meta else {})
+
+
+def namespace_of(settings: Settings) -> str:
+    """Say which namespace a client of these settings has.
+
+    Raises:
+        StartError: when Temporal's configuration can't be read.
+    """
+    return str(_config(settings).get("namespace", "default"))
 
 
 def _short(error: RuntimeError) -> str:

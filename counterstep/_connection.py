@@ -5,24 +5,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from activities import CounterstepError, Registry
+from counterstep._remote_codec import CodecError, RemoteCodec
 from counterstep.serving import StartError
 from flows import Module, load_modules
-from worker import Settings, connect
+from worker import Settings, connect, namespace_of
 
 _GROUP = "Connection, as of the Temporal CLI"
 
 
 def _option(help: str, *names: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=_GROUP)
+
+
+def _codec(help: str, name: str) -> Any:
+    return typer.Option(help=help, envvar=f"TEMPORAL_CODEC_{name}", rich_help_panel=_GROUP)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,21 @@ class Connection:
     tls_ca_path: Annotated[Path | None, _option("The server's CA certificate.")] = None
     tls_cert_path: Annotated[Path | None, _option("The client's certificate.")] = None
     tls_key_path: Annotated[Path | None, _option("The client's key.")] = None
+    tls_ca_data: Annotated[str | None, _option("The server's CA certificate itself, PEM.")] = None
+    tls_cert_data: Annotated[str | None, _option("The client's certificate itself, PEM.")] = None
+    tls_key_data: Annotated[str | None, _option("The client's key itself, PEM.")] = None
     tls_server_name: Annotated[str | None, _option("Instead of the name in the address.")] = None
+    grpc_meta: Annotated[list[str] | None, _option("A header of each request, KEY=VALUE; repeatable.")] = (
+        field(default=None)
+    )
+    identity: Annotated[str | None, _option("Who asks, in histories.")] = None
+    codec_endpoint: Annotated[
+        str | None, _codec("A codec server's URL; {namespace} in it is filled in.", "ENDPOINT")
+    ] = None
+    codec_auth: Annotated[str | None, _codec("Its Authorization header.", "AUTH")] = None
+    codec_header: Annotated[list[str] | None, _option("A header for it, KEY=VALUE; repeatable.")] = field(
+        default=None
+    )
     module: Annotated[
         list[str] | None, _option("A module whose data_converter decodes what it encoded; repeatable.")
     ] = field(default=None)
@@ -59,14 +79,26 @@ class Connection:
             config_file=self.config_file,
             more=self._more(),
         )
+        if self.codec_endpoint:
+            module = replace(module, data_converter=self._decoding(module, namespace_of(settings)))
         return await connect(settings, module)
 
+    def _decoding(self, module: Module, namespace: str) -> DataConverter:
+        """Give the module's converter, or the usual one, with the codec server instead of its codec."""
+        headers = {**_pairs(self.codec_header, "--codec-header")}
+        headers |= {"Authorization": self.codec_auth} if self.codec_auth else {}
+        codec = RemoteCodec(str(self.codec_endpoint), namespace, headers)
+        return replace(module.data_converter or DataConverter.default, payload_codec=codec)
+
     def _more(self) -> dict[str, Any]:
-        files = (self.tls_ca_path, self.tls_cert_path, self.tls_key_path)
         more: dict[str, Any] = {"api_key": self.api_key} if self.api_key else {}
-        if not (self.tls or self.tls_server_name or any(files)):
+        more |= {"identity": self.identity} if self.identity else {}
+        more |= {"rpc_metadata": _pairs(self.grpc_meta, "--grpc-meta")} if self.grpc_meta else {}
+        ca = _given("--tls-ca", self.tls_ca_path, self.tls_ca_data)
+        cert = _given("--tls-cert", self.tls_cert_path, self.tls_cert_data)
+        key = _given("--tls-key", self.tls_key_path, self.tls_key_data)
+        if not (self.tls or self.tls_server_name or ca or cert or key):
             return more
-        ca, cert, key = (None if file is None else _read(file) for file in files)
         tls = TLSConfig(
             server_root_ca_cert=ca, client_cert=cert, client_private_key=key, domain=self.tls_server_name
         )
@@ -87,7 +119,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         connection = Connection(**{flag.name: given.pop(flag.name) for flag in shared})
         try:
             function(connection, **given)
-        except (Refused, StartError, CounterstepError, RPCError) as error:
+        except (Refused, StartError, CodecError, CounterstepError, RPCError) as error:
             typer.echo(f"counterstep {function.__name__}: {_told(error)}", err=True)
             raise typer.Exit(1) from None
 
@@ -109,6 +141,20 @@ def _told(error: Exception) -> str:
     if isinstance(error, RPCError):
         return f"Temporal refused: {error.message} ({error.status.name})"
     return str(getattr(error, "message", error))
+
+
+def _pairs(given: list[str] | None, flag: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or ()]
+    if wrong := next((key for key, equals, _ in pairs if not (key and equals)), None):
+        raise Refused(f"{flag}: {wrong!r} isn't KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def _given(flag: str, file: Path | None, data: str | None) -> bytes | None:
+    """Give what a file or a flag holds."""
+    if file is not None and data is not None:
+        raise Refused(f"{flag}-path and {flag}-data exclude each other")
+    return data.encode() if data is not None else None if file is None else _read(file)
 
 
 def _read(file: Path) -> bytes:

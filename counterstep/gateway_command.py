@@ -31,7 +31,9 @@ def gateway(
     address: Annotated[str | None, typer.Option(help="Temporal's host and port.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Temporal's namespace.")] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of temporal.toml.")] = None,
-    tokens: Annotated[Path | None, typer.Option(help="A file with bearer tokens.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="A file with bearer tokens and named certificates.")
+    ] = None,
     allow: Annotated[
         str, typer.Option(help="What callers without a token may do, where none is asked for.")
     ] = "read,cancel,start",

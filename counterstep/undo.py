@@ -8,44 +8,31 @@ from typing import Annotated
 import typer
 from temporalio.client import WorkflowFailureError
 
-from activities import CounterstepError, Failure, Registry
-from counterstep.serving import StartError
-from flows import TASK_QUEUE, Module, Undone, load_modules
+from activities import Failure
+from counterstep._connection import Connection, Refused, command
+from flows import TASK_QUEUE, Undone
 from flows import undo as undo_run
-from worker import Settings, connect
 
 
+@command
 def undo(
+    connection: Connection,
     workflow_id: Annotated[str, typer.Argument(help="The closed run's workflow id.")],
-    run_id: Annotated[str | None, typer.Option(help="Its run id; the newest run unless given.")] = None,
-    task_queue: Annotated[str, typer.Option(help="Of a worker that serves its operations.")] = TASK_QUEUE,
-    address: Annotated[str | None, typer.Option(help="Temporal's host and port.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of temporal.toml.")] = None,
-    module: Annotated[
-        list[str] | None, typer.Option(help="A module with a data_converter; repeatable.")
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", "-r", help="Its run id; the newest run unless given.")
     ] = None,
+    task_queue: Annotated[str, typer.Option(help="Of a worker that serves its operations.")] = TASK_QUEUE,
 ) -> None:
     """Undo what a closed run left in place, once; the work is done by a worker."""
-    settings = Settings(tuple(module or ()), task_queue, address, namespace, profile)
+    typer.echo(_told(asyncio.run(_undo(connection, workflow_id, run_id, task_queue))))
+
+
+async def _undo(connection: Connection, workflow_id: str, run_id: str | None, task_queue: str) -> Undone:
+    client = await connection.client()
     try:
-        undone = asyncio.run(_undo(settings, workflow_id, run_id))
-    except (StartError, CounterstepError) as error:
-        raise _failed(getattr(error, "message", str(error))) from None
+        return await undo_run(client, workflow_id, run_id=run_id, task_queue=task_queue)
     except WorkflowFailureError as error:
-        raise _failed(Failure.of(error.cause).message) from None
-    typer.echo(_told(undone))
-
-
-async def _undo(settings: Settings, workflow_id: str, run_id: str | None) -> Undone:
-    module = load_modules(settings.modules) if settings.modules else Module(Registry())
-    client = await connect(settings, module)
-    return await undo_run(client, workflow_id, run_id=run_id, task_queue=settings.task_queue)
-
-
-def _failed(message: str) -> typer.Exit:
-    typer.echo(f"counterstep undo: {message}", err=True)
-    return typer.Exit(1)
+        raise Refused(Failure.of(error.cause).message) from None
 
 
 def _told(undone: Undone) -> str:

@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from counterstep.cli import app
 from counterstep.gateway import Permission
-from counterstep.gateway._access import Access, read_tokens
+from counterstep.gateway._access import Caller, read_access
 from counterstep.gateway._errors import GatewayError
 
 PROJECT = Path(__file__).parents[1]
@@ -125,17 +125,17 @@ def test_the_gateway_asks_for_the_token_that_is_written_down() -> None:
     """The file that is mounted where --tokens looks lets the token of the comment do everything, and no other."""
     source, target, mode = SERVICES["gateway"]["volumes"][0].split(":")
     assert (target, mode) == (option("gateway", "tokens"), "ro")
-    access = Access(read_tokens(PROJECT / source))
+    access = read_access(PROJECT / source)
     token = re.findall(r"Bearer (\w+)", (PROJECT / "docker-compose.yml").read_text())
     for needed in Permission:
-        access.check(f"Bearer {token[0]}", needed)
+        access.check(Caller(f"Bearer {token[0]}"), needed)
     with pytest.raises(GatewayError):
-        access.check("Bearer temporal", Permission.READ)
+        access.check(Caller("Bearer temporal"), Permission.READ)
 
 
 def test_traces_go_where_they_are_collected() -> None:
     """The workers' OTLP endpoint is the service that opens its port, and its viewer's."""
-    assert SERVICES["worker"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4317"
+    assert SERVICES["worker"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4318"
     assert {port.split(":")[2] for port in SERVICES["jaeger"]["ports"]} == {"4317", "4318", "16686"}
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens, by their digests, each with permissions."""
+"""Who may do what: bearer tokens, by their digests, and client certificates, by their names, each with permissions."""
 
 from __future__ import annotations
 
@@ -53,28 +53,56 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """A caller with a client certificate.
+
+    Attributes:
+        name: the certificate's common name.
+        allow: what the caller may do.
+    """
+
+    name: str
+    allow: frozenset[Permission]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        authorization: the header, if there is one.
+        certificate: the common name of the client certificate, which TLS has checked, if there is one.
+    """
+
+    authorization: str | None = None
+    certificate: str | None = None
+
+
+@dataclass(frozen=True)
 class Access:
     """Who may do what.
 
     Attributes:
-        tokens: one of them is needed, if there are any.
+        tokens: one of them is needed, if there are any, by whoever isn't known by a certificate.
         allow: what a caller may do who needs none: on loopback, or with a client certificate.
+        certificates: callers that are known by name; if there are any, the others need a token, or may do nothing.
     """
 
     tokens: tuple[Token, ...] = ()
     allow: frozenset[Permission] = EVERYTHING
+    certificates: tuple[Certificate, ...] = ()
 
-    def check(self, authorization: str | None, needed: Permission) -> None:
+    def check(self, caller: Caller, needed: Permission) -> None:
         """Refuse a caller who may not do it.
 
         Args:
-            authorization: the header, if there is one.
+            caller: who calls.
             needed: what the call needs.
 
         Raises:
             GatewayError: UNAUTHENTICATED, or PERMISSION_DENIED.
         """
-        allowed = self._token(authorization).allow if self.tokens else self.allow
+        allowed = self._allowed(caller)
         if needed not in allowed:
             raise GatewayError(
                 code_pb2.PERMISSION_DENIED,
@@ -82,6 +110,15 @@ class Access:
                 f"this needs the permission {needed}",
                 {"permission": str(needed)},
             )
+
+    def _allowed(self, caller: Caller) -> frozenset[Permission]:
+        """Say what a caller may do; a token counts before the certificate."""
+        known = next((c.allow for c in self.certificates if c.name == caller.certificate), None)
+        if self.tokens and (known is None or caller.authorization):
+            return self._token(caller.authorization).allow
+        if known is not None:
+            return known
+        return frozenset() if self.certificates else self.allow
 
     def _token(self, authorization: str | None) -> Token:
         """Find the token; every one is compared, each in constant time."""
@@ -95,21 +132,33 @@ class Access:
         return found[0]
 
 
-def read_tokens(file: Path) -> tuple[Token, ...]:
-    """Read tokens from a TOML file: ``[[token]]`` tables with ``name``, ``sha256`` and ``allow``.
+def read_access(file: Path, allow: frozenset[Permission] = EVERYTHING) -> Access:
+    """Read callers from a TOML file.
+
+    It has ``[[token]]`` tables with ``name``, ``sha256`` and ``allow``, and ``[[certificate]]`` tables with ``name`` and
+    ``allow``.
+
+    Args:
+        file: its path.
+        allow: what a caller may do whom the file doesn't concern.
 
     Raises:
         AccessError: saying what is wrong with it.
     """
     try:
-        tables = tomllib.loads(file.read_text()).get("token", [])
+        read = tomllib.loads(file.read_text())
     except OSError as error:
         raise AccessError(f"can't read {file}: {error.strerror}") from None
     except ValueError as error:
         raise AccessError(f"{file} isn't TOML: {error}") from None
-    if not isinstance(tables, list) or not tables:
+    tokens, certificates = (read.get(kind, []) for kind in ("token", "certificate"))
+    if not (isinstance(tokens, list) and isinstance(certificates, list)) or not (tokens or certificates):
         raise AccessError(f"{file} has no [[token]]")
-    return tuple(_token(table, f"{file}: token {number}") for number, table in enumerate(tables, 1))
+    return Access(
+        tuple(_token(table, f"{file}: token {number}") for number, table in enumerate(tokens, 1)),
+        allow,
+        tuple(_certificate(table, f"{file}: certificate {n}") for n, table in enumerate(certificates, 1)),
+    )
 
 
 def permissions(words: Iterable[str], where: str) -> frozenset[Permission]:
@@ -126,9 +175,21 @@ def permissions(words: Iterable[str], where: str) -> frozenset[Permission]:
 
 
 def _token(table: dict[str, Any], where: str) -> Token:
-    digest, allow = table.get("sha256"), table.get("allow")
+    digest = table.get("sha256")
     if not isinstance(digest, str) or not _DIGEST.match(digest):
         raise AccessError(f"{where}: sha256 must be 64 hex digits: printf %s TOKEN | sha256sum")
+    return Token(str(table.get("name", "")), digest, _allow(table, where))
+
+
+def _certificate(table: dict[str, Any], where: str) -> Certificate:
+    name = table.get("name")
+    if not isinstance(name, str) or not name:
+        raise AccessError(f"{where}: name must be the certificate's common name")
+    return Certificate(name, _allow(table, where))
+
+
+def _allow(table: dict[str, Any], where: str) -> frozenset[Permission]:
+    allow = table.get("allow")
     if not isinstance(allow, list):
         raise AccessError(f"{where}: allow must be a list of permissions")
-    return Token(str(table.get("name", "")), digest, permissions(allow, where))
+    return permissions(allow, where)

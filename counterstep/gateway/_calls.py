@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from google.rpc import code_pb2
 
-from counterstep.gateway._access import Access, Permission
+from counterstep.gateway._access import Access, Caller, Permission
 from counterstep.gateway._errors import GatewayError, internal
 from counterstep.gateway._metrics import Metrics
 
@@ -30,7 +30,7 @@ class Calls:
         self,
         method: str,
         needed: Permission,
-        authorization: str | None,
+        caller: Caller,
         work: Callable[[], Awaitable[T]],
     ) -> T:
         """Run one call.
@@ -38,7 +38,7 @@ class Calls:
         Args:
             method: its name, for metrics.
             needed: the permission.
-            authorization: the header, if there is one.
+            caller: who calls.
             work: does it.
 
         Raises:
@@ -46,7 +46,7 @@ class Calls:
         """
         began, code = time.perf_counter(), int(code_pb2.CANCELLED)
         try:
-            self._access.check(authorization, needed)
+            self._access.check(caller, needed)
             answer = await work()
             code = code_pb2.OK
             return answer

@@ -20,7 +20,7 @@ from google.rpc.code_pb2 import Code
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from counterstep.gateway._access import Permission
+from counterstep.gateway._access import Caller, Permission
 from counterstep.gateway._calls import Calls
 from counterstep.gateway._errors import GatewayError, invalid
 from counterstep.gateway._operations import Operations
@@ -100,16 +100,21 @@ class OperationsService:
         name = work.__name__.removeprefix("_")
 
         async def call(data: bytes, context: Context) -> Message:
-            authorization = dict(context.invocation_metadata() or ()).get("authorization")
             try:
                 return await self._calls.run(
-                    name, needed, _text(authorization), lambda: work(_request(kind, data), context)
+                    name, needed, _caller(context), lambda: work(_request(kind, data), context)
                 )
             except GatewayError as error:
                 return await _abort(context, error)
 
         # requests are read in the call, so that one that can't be read is refused like any other
         return grpc.unary_unary_rpc_method_handler(call, response_serializer=_dumped)
+
+
+def _caller(context: Context) -> Caller:
+    authorization = dict(context.invocation_metadata() or ()).get("authorization")
+    names = list(context.auth_context().get("x509_common_name", ()))
+    return Caller(_text(authorization), names[0].decode(errors="replace") if names else None)
 
 
 def seconds_of(request: WaitOperationRequest) -> float:

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from counterstep.gateway._access import Permission
+from counterstep.gateway._access import Caller, Permission
 from counterstep.gateway._calls import Calls
 from counterstep.gateway._errors import GatewayError, internal, invalid
 from counterstep.gateway._grpc import seconds_of
@@ -158,7 +158,8 @@ class HttpService:
             self._check_browser(request)
             return await work()
 
-        return await self.calls.run(method, needed, request.headers.get("authorization"), checked)
+        caller = Caller(request.headers.get("authorization"), request.scope.get(CERTIFICATE))
+        return await self.calls.run(method, needed, caller, checked)
 
     def _check_browser(self, request: Request) -> None:
         """Refuse what a web page makes a browser send to a gateway that asks for no token."""
@@ -170,6 +171,10 @@ class HttpService:
                 "web pages elsewhere, and other names for this host, are refused where no token is asked for"
             )
             raise GatewayError(code_pb2.PERMISSION_DENIED, "FOREIGN_ORIGIN", said)
+
+
+CERTIFICATE = "counterstep.certificate"
+"""Where the server puts the common name of a client certificate that it has checked."""
 
 
 def _raw_paths(app: ASGIApp) -> ASGIApp:

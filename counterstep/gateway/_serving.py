@@ -9,23 +9,24 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import uvicorn
 from starlette.applications import Starlette
 from temporalio.client import Client
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from activities import Registry
-from counterstep.gateway._access import EVERYTHING, Access, AccessError, Permission, read_tokens
+from counterstep.gateway._access import EVERYTHING, Access, AccessError, Permission, read_access
 from counterstep.gateway._calls import Calls
 from counterstep.gateway._errors import GatewayError
 from counterstep.gateway._grpc import OperationsService, make_server, set_health
-from counterstep.gateway._http import HttpService
+from counterstep.gateway._http import CERTIFICATE, HttpService
 from counterstep.gateway._metrics import Metrics
 from counterstep.gateway._operations import Operations
 from counterstep.gateway._starting import Starting
@@ -52,7 +53,7 @@ class GatewaySettings:
         listen: host and port of gRPC; none to leave it out. Port 0 takes a free one.
         http: the same, of HTTP.
         task_queue: where the flows that it starts are served.
-        tokens: a file with bearer tokens; with it every call needs one.
+        tokens: a file with bearer tokens and named certificates; with it every call needs one of them.
         allow: what callers may do who need none.
         cert: the server's certificate chain, PEM.
         key: its key.
@@ -93,9 +94,12 @@ class GatewaySettings:
                     "give --tokens, or --tls-cert, --tls-key and --tls-client-ca"
                 )
         try:
-            return Access(read_tokens(self.tokens) if self.tokens else (), self.allow)
+            access = read_access(self.tokens, self.allow) if self.tokens else Access(allow=self.allow)
         except AccessError as error:
             raise GatewayStartError(str(error)) from None
+        if access.certificates and not self.client_ca:
+            raise GatewayStartError(f"{self.tokens} has a [[certificate]]: give --tls-client-ca")
+        return access
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ async def gateway(
         Calls("http", access, metrics),
         metrics,
         health.serving,
-        not access.tokens,
+        not access.tokens or bool(access.certificates),
         frozenset() if access.tokens or settings.client_ca else _LOCAL,
         seconds,
     )
@@ -242,9 +246,30 @@ def _uvicorn(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
         tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     grace = max(1, round(settings.grace.total_seconds()))
     return uvicorn.Config(
-        app, lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
+        app, http=_Http, lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=grace, **tls,
     )  # fmt: skip
+
+
+class _Http(H11Protocol):
+    """uvicorn's, which also tells the application whose certificate a connection came with."""
+
+    def connection_made(self, transport: Any) -> None:
+        """See base class."""
+        super().connection_made(transport)
+        tls, app = transport.get_extra_info("ssl_object"), cast(Any, self.app)
+        name = _common_name(tls.getpeercert() or {}) if tls else None
+
+        async def known(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, CERTIFICATE: name}, receive, send)
+
+        self.app = known
+
+
+def _common_name(certificate: Mapping[str, Any]) -> str | None:
+    """Give the first common name of a certificate, as ``ssl`` gives it."""
+    parts = (pair for part in certificate.get("subject", ()) for pair in part)
+    return next((value for kind, value in parts if kind == "commonName"), None)
 
 
 class _Server(uvicorn.Server):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pydantic_core
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, DefaultPayloadConverter
 
 from activities._json import Json
 from activities._wire import HEADER
@@ -43,10 +44,26 @@ def beside_of(payload: Payload) -> Json:
     return None if text is None else pydantic_core.from_json(unpack(text.decode()))
 
 
+class _Lenient(DefaultPayloadConverter):
+    """Gives what stands for a value that is encoded, where the SDK's own would fail."""
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        """See base class."""
+        given = []
+        for payload in payloads:
+            try:
+                given += super().from_payloads([payload])
+            except (KeyError, ValueError, RuntimeError):
+                given.append({UNREADABLE: payload.metadata.get("encoding", b"").decode(errors="replace")})
+        return given
+
+
+_LENIENT = _Lenient()
+
+
 def exception_of(failure: FailureProto) -> BaseException:
-    """Give a failure as the exception that a workflow would have seen."""
-    converter = DataConverter.default
-    return converter.failure_converter.from_failure(failure, converter.payload_converter)
+    """Give a failure as the exception that a workflow would have seen; what is encoded in it stays so."""
+    return DataConverter.default.failure_converter.from_failure(failure, _LENIENT)
 
 
 def time_of(event: HistoryEvent) -> datetime:

@@ -193,3 +193,50 @@ async def test_client_certificates_are_required_and_checked(
                 else:
                     with pytest.raises(httpx.TransportError):
                         await http.get("/v1/operations/none")
+
+
+async def test_certificates_have_permissions_of_their_own(
+    dev_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    """Over gRPC and HTTP: the reader reads and can't cancel, the boss does both, a signed stranger nothing."""
+    authority = Authority(tmp_path, "ours")
+    host = authority.sign("gateway")
+    file = tmp_path / "callers.toml"
+    file.write_text(
+        '[[certificate]]\nname = "reader"\nallow = ["read"]\n[[certificate]]\nname = "boss"\nallow = ["read", "cancel"]\n'
+    )
+    settings = GatewaySettings(
+        "127.0.0.1:0", "127.0.0.1:0", task_queue, file, cert=host.cert, key=host.key, client_ca=authority.cert
+    )
+    expected = {"reader": ("NOT_FOUND", "PERMISSION_DENIED"), "boss": ("NOT_FOUND", "NOT_FOUND"),
+                "stranger": ("PERMISSION_DENIED", "PERMISSION_DENIED")}  # fmt: skip
+    async with gateway(await Client.connect(dev_address), settings) as served:
+        for name, codes in expected.items():
+            pair = authority.sign(name)
+            credentials = grpc.ssl_channel_credentials(
+                authority.cert.read_bytes(), pair.key.read_bytes(), pair.cert.read_bytes()
+            )
+            context = ssl.create_default_context(cafile=str(authority.cert))
+            context.load_cert_chain(pair.cert, pair.key)
+            async with (
+                grpc.aio.secure_channel(str(served.grpc), credentials) as channel,
+                httpx.AsyncClient(base_url=str(served.http), verify=context) as http,
+            ):
+                for method, code in zip(("GetOperation", "CancelOperation"), codes, strict=True):
+                    with pytest.raises(grpc.aio.AioRpcError) as raised:
+                        await getattr(OperationsStub(channel), method)(METHODS[method][0])
+                    assert (name, method, raised.value.code().name) == (name, method, code)
+                got, cancelled = (
+                    await http.get("/v1/operations/none"),
+                    await http.post("/v1/operations/none:cancel"),
+                )
+                statuses = tuple(answer.json()["error"]["status"] for answer in (got, cancelled))
+                assert (name, statuses) == (name, codes)
+
+
+def test_named_certificates_need_an_authority(tmp_path: Path) -> None:
+    """Without --tls-client-ca nobody checks certificates, so the gateway doesn't start."""
+    file = tmp_path / "callers.toml"
+    file.write_text('[[certificate]]\nname = "reader"\nallow = ["read"]\n')
+    with pytest.raises(GatewayStartError, match="give --tls-client-ca"):
+        GatewaySettings(tokens=file).access()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from pydantic import BaseModel
 from temporalio import workflow
 
 from activities import EmptyInput
-from flows import Dag, Policy, Sequence, Step, saga
+from flows import Dag, LongRunning, Policy, Sequence, Step, saga
 
 with workflow.unsafe.imports_passed_through():
     from tests.sagas.operations import Made, work
@@ -51,4 +54,34 @@ def recorded_holding(dag: Dag, params: EmptyInput) -> Step[Made]:
     return recorded_saga.builder(dag, params)  # type: ignore[return-value]
 
 
-DEFINITIONS = (a, b, c, local_a, work, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding)
+class Stations(BaseModel):
+    """The state of a long-running operation."""
+
+    been: list[str] = []
+
+
+class Percent(BaseModel):
+    """The metadata of a long-running operation."""
+
+    percent: int = 0
+
+
+class RecordedLegs(LongRunning[int, list[str], Stations, Percent], id="recorded-legs", version="1.0.0"):
+    """A step and a wait, then, as new, two steps."""
+
+    async def run(self, input: int) -> list[str]:
+        if self.resume_point == "":
+            await self.execute(a, input)
+            self.state.been.append("start")
+            self.metadata = Percent(percent=50)
+            await self.wait(timedelta(milliseconds=50), resume_point="half")
+        await self.execute(b, input)
+        await self.execute(c, input)
+        self.state.been.append(self.resume_point)
+        return self.state.been
+
+
+_STEPS = (a, b, c, local_a, work)
+DEFINITIONS = (
+    *_STEPS, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding, RecordedLegs,
+)  # fmt: skip

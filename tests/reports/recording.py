@@ -17,11 +17,13 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
-from activities import Context, Operation, Outcome, Retry, SecretRef, operation
+from activities import Context, Operation, Outcome, Retry, SecretRef
 from counterstep.reports import Family, fetch_family, read_run
 from examples import tenants
 from examples.release import operations as release
 from examples.release.rollout import Rollout, RolloutSpec
+from examples.simulation.actions import service as simulations
+from examples.simulation.jobs import Wanted
 from examples.tenants.onboarding import TenantSpec, onboard_tenant
 from flows import start
 from tests.support import World, binary, new_id, reset
@@ -43,7 +45,10 @@ MADE: dict[str, Any] = {
     "grant": {"new": []},
     "add-member": {"new": True},
     "check-login": {"database": "acme", "user": "acme", "rows": 3},
+    "simulations/launch:check": {"name": "fleet", "slot": 2, "robots": {"ada": 5, "bob": 5}},
 }
+SIMULATION = {"name": "fleet", "robots": ["ada", "bob"], "size": 100, "slot": 2}
+"""What every job of the simulation hands on, but the last."""
 
 
 def stand_in(op: Operation[Any, Any]) -> Operation[Any, Any]:
@@ -53,13 +58,13 @@ def stand_in(op: Operation[Any, Any]) -> Operation[Any, Any]:
     async def handler(ctx: Context[World], input: Any) -> Any:
         ctx.deps.record(ctx.step)
         await obey(ctx, ctx.step)
-        return op.output.load_value(MADE[op.definition.id], "made")
+        return op.output.load_value(MADE.get(op.definition.id, SIMULATION), "made")
 
     handler.__annotations__ = {"ctx": Context[World], "input": op.input.type, "return": op.output.type}
-    made = operation(id=op.definition.id, version=op.definition.version, retry=QUICK)(handler)
+    made: Operation[Any, Any] = Operation(handler, op.definition, retry=QUICK)
     if undo is not None:
 
-        @made.undo(retry=QUICK)
+        @made.undo(retry=QUICK, cause=undo.cause)
         async def back(ctx: Context[World], input: Any, outcome: Outcome[Any]) -> None:
             ctx.deps.record(f"undo {ctx.step}", str(outcome.status))
             await obey(ctx, f"undo-{ctx.step}")
@@ -75,8 +80,12 @@ async def obey(ctx: Context[World], name: str) -> None:
         raise RuntimeError(f"{name} is down")
 
 
-_REAL = [v for space in (release, tenants) for v in vars(space).values() if isinstance(v, Operation)]
-DEFINITIONS = (*map(stand_in, _REAL), Rollout, onboard_tenant)
+_DECLARED = (*vars(release).values(), *vars(tenants).values(), *simulations.definitions)
+_REAL = dict.fromkeys(value for value in _DECLARED if isinstance(value, Operation))
+launch = next(flow for flow in simulations.definitions if not isinstance(flow, Operation))
+DEFINITIONS = (*map(stand_in, _REAL), Rollout, onboard_tenant, launch)
+TENANT = TenantSpec(name="acme", password=SecretRef("ACME"))
+FLEET = Wanted(name="fleet", robots=["ada", "bob"])
 STEPS = [
     *("reserve-port", "unpack-release", "start-service"),
     *("check-health", "switch-traffic", "stop-service"),
@@ -90,7 +99,7 @@ class Ending:
     """A way to end.
 
     Attributes:
-        flow: ``rollout`` or ``tenant``.
+        flow: ``rollout``, ``tenant`` or ``simulation``.
         switches: that are on.
         act: what somebody does meanwhile.
         options: of the start.
@@ -163,6 +172,24 @@ ENDINGS = {
     "tenant-continued": Ending("tenant", ("fail-check-login",), None, (), 40),
     "tenant-reset": Ending("tenant", (), reset_it),
     "tenant-undone": Ending("tenant", (), undo_it),
+    "simulation-completed": Ending("simulation"),
+    "simulation-rolled-back": Ending("simulation", ("fail-check",)),
+    "simulation-stuck": Ending("simulation", ("fail-check", "fail-undo-launch-world")),
+    "simulation-terminated": Ending("simulation", ("hold-make-key",), terminate_at("make-key")),
+    "simulation-timed-out": Ending("simulation", ("hold-make-key",), None, TIMEOUT),
+    "simulation-continued": Ending("simulation", ("fail-check",), None, (), 40),
+    "simulation-reset": Ending("simulation", (), reset_it),
+    "simulation-undone": Ending("simulation", (), undo_it),
+    **{
+        f"{flow}-cancelled-at-{step.name}": Ending(flow, (f"hold-{step.name}",), cancel_at(step.name))
+        for flow, plan in (("tenant", onboard_tenant.plan(TENANT)), ("simulation", launch.plan(FLEET)))
+        for step in plan.steps
+    },
+}
+STARTS: dict[str, tuple[Any, Any]] = {
+    "rollout": (Rollout, RolloutSpec(version="1.0.0")),
+    "tenant": (onboard_tenant, TENANT),
+    "simulation": (launch, FLEET),
 }
 
 
@@ -170,10 +197,7 @@ async def run(client: Client, queue: str, world: World, ending: Ending) -> Workf
     """Run a flow to its end."""
     for switch in ending.switches:
         world.switch(switch)
-    flow: Any = Rollout if ending.flow == "rollout" else onboard_tenant
-    given: Any = RolloutSpec(version="1.0.0")
-    if ending.flow == "tenant":
-        given = TenantSpec(name="acme", password=SecretRef("ACME"))
+    flow, given = STARTS[ending.flow]
     options = dict(ending.options)
     handle = await start(client, flow, given, id=new_id(ending.flow), task_queue=queue, **options)
     try:
