@@ -13,8 +13,8 @@ from activities._settled import never_settled
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import RunHistory, StepHistory
 from flows._carry import Carried
+from flows._dispatcher import Resolved
 from flows._plan import ConstantStep, FlowStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
-from flows._resolved import Resolved
 from flows._resume import Taken
 from flows._template import fill
 from flows._undo import NotUndone

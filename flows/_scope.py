@@ -294,14 +294,14 @@ class Scope:
             name=name,
             definition=op.definition,
             data=data,
-            header=self.taken_header(options, taken),
+            header=self._header(options, taken),
             timeout=op.timeout,
             retry=options.retry or op.retry,
             local=op.placement == "local",
             task_queue=op.task_queue,
             at_most_once=op.at_most_once,
             undo=UndoSpec.of(op),
-            carried=taken.carried if taken else Verdict(),
+            carried=_carried(taken) if taken else Verdict(),
             load=lambda value: op.output.load_value(value, f"{name}: output"),
             shown=(input,),
         )
@@ -312,7 +312,7 @@ class Scope:
         series = options.series
         return self.run.names.give(self.path, f"{series[0]}.{series[1]}" if series else definition.id)
 
-    def taken_header(self, options: Options, taken: Taken | None) -> StepHeader:
+    def _header(self, options: Options, taken: Taken | None) -> StepHeader:
         """Make the header; a step that an earlier run left keeps its key."""
         common: dict[str, Any] = {"series": options.series, "key": options.key or None, "flows": self.flows}
         if taken is None:
@@ -328,3 +328,9 @@ class Scope:
     def _dump(self, op: Operation[Any, Any], input: Any) -> Json:
         who = f"{self.path}{op.definition}"
         return bounded(op.input.dump(input, f"{who}: input"), who)
+
+
+def _carried(taken: Taken) -> Verdict:
+    """Give what is known of a step that runs again; one that succeeded left its effect, whatever comes."""
+    verdict = Verdict.from_json(taken.verdict)
+    return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or taken.answers)

@@ -13,6 +13,7 @@ from activities import Operation as Op
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._dispatcher import PLAN, RESOLVE, Resolved
 from flows._flow import CANCEL
 from flows._gathered import gather
 from flows._in_time import in_time
@@ -21,7 +22,6 @@ from flows._left import flow_origin
 from flows._operated import CHECK
 from flows._plan_read import checked_plan
 from flows._reset import REFUSED, UNDONE_IN_ORIGIN
-from flows._resolved import PLAN, RESOLVE, Resolved
 from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver
 from flows._saga import Saga
 from flows._undo import UndoSpec
