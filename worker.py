@@ -185,9 +185,9 @@ async def serve(settings: Settings, module: Module, ending: Ending, parent: Pare
         running = asyncio.create_task(worker.run())
         while not (worker.is_running or running.done()):
             await asyncio.sleep(0.01)
-        if parent is not None:
+        if parent is not None and not running.done():
             parent.listen(ready, ending)
-        elif not running.done():
+        elif parent is None and not running.done():
             print(f"Serving task queue {settings.task_queue}", flush=True)
         await _until_the_end(running, worker, settings, ending)
 

@@ -22,6 +22,7 @@ from activities._wire import HEADER, Identity, StepHeader
 TRACER_DATA = "_tracer-data"
 """Header in which Temporal's SDKs, and the CLI's ``--headers``, send a trace parent."""
 
+_STAMP = re.compile(r"[0-9a-f]{32}-0[01](-[0-9a-f]{8})?$")
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 _NOT_SAMPLED = "-00"
 
@@ -70,11 +71,10 @@ class Trace:
     @classmethod
     def of(cls, headers: Mapping[str, Payload]) -> Trace | None:
         """Read what a run was started with: by the flow that it is a child of, or by a caller that traces."""
-        if HEADER in headers:
-            header = StepHeader.read(headers[HEADER])
-            if header.trace is not None:
-                known = _stamped(header.trace)
-                return cls(known.id, known.sampled, header.span, header.part)
+        header = _of_flow(headers.get(HEADER))
+        if header is not None and header.trace is not None:
+            known = _stamped(header.trace)
+            return cls(known.id, known.sampled, header.span, header.part)
         return _of_caller(headers.get(TRACER_DATA))
 
     @classmethod
@@ -132,6 +132,15 @@ def inside(spot: Spot) -> Iterator[None]:
     """Make spans that are begun meanwhile children of a step's span."""
     with use_span(NonRecordingSpan(spot.context()), record_exception=False, set_status_on_exception=False):
         yield
+
+
+def _of_flow(payload: Payload | None) -> StepHeader | None:
+    """Read the header that a parent sent; what somebody else calls by its name counts as none."""
+    try:
+        header = StepHeader.read(payload) if payload else None
+    except ValueError:
+        return None
+    return header if header is None or header.trace is None or _STAMP.match(header.trace) else None
 
 
 def _of_caller(payload: Payload | None) -> Trace | None:

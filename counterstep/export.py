@@ -75,17 +75,22 @@ async def _export(
         except RPCError as error:
             raise missing(error, workflow_id, run_id) from None
         return
-    since = datetime.now(UTC)
-    await exporting.matching(query or "")
-    while follow:
-        await asyncio.sleep(interval)
+    if not follow:
+        await exporting.matching(query or "")
+        return
+    wanted = query or ""
+    while True:
         looking = datetime.now(UTC)
         try:
-            await exporting.matching(_newer(query or "", since - _LAG))
-        except Refused as error:  # a collector that is down: the same is looked at again
+            await exporting.matching(wanted)
+        except (
+            Refused,
+            RPCError,
+        ) as error:  # a collector, or Temporal, that is down: the same is looked at again
             typer.echo(f"counterstep export: {error}", err=True)
         else:
-            since = looking
+            wanted = _newer(query or "", looking - _LAG)
+        await asyncio.sleep(interval)
 
 
 @dataclass
@@ -136,11 +141,11 @@ class _Exporting:
             await self._send(await fetch_report(self.client, run.id, run.run_id))
             self.known.add(run.run_id)
         elif run.run_id not in self.announced:
-            self.announced.add(run.run_id)
             events = await fetch_events(self.client, run.id, run.run_id, only_start=True)
             begun = report_of(read_run(run.id, events), self.client.namespace)
             if begun.run and begun.run.run_id == begun.run.origin:
                 await self._send(begun)
+            self.announced.add(run.run_id)
 
     async def _send(self, report: AnyReport) -> None:
         """Send a flow with its children, and remember which runs those were."""

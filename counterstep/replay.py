@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 
 from activities import DefinitionError
 from counterstep._connection import Connection, Refused, command
+from counterstep.reports import fetch_events
 from flows import load_modules
 from flows.testing import HistoriesDiffer, Replayed, way_to_end
 from flows.testing import replay as replay_all
@@ -64,9 +65,22 @@ async def _recorded(client: Client, known: set[str], folder: Path, limit: int) -
     made = []
     async for run in client.list_workflows("ExecutionStatus != 'Running'", limit=limit):
         history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-        definition, state = way_to_end(history)
+        definition, state = await _end(client, history)
         file = folder / f"{definition}-{state}.json"
         if definition in known and state not in OPEN and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)  # an action's name may hold a folder
             file.write_text(history.to_json())
             made.append(file)
     return made
+
+
+async def _end(client: Client, history: WorkflowHistory) -> tuple[str, str]:
+    """Say of which definition a run is, and how it ended; of none, where another module's codec is needed."""
+    readable = WorkflowHistory(
+        history.workflow_id, await fetch_events(client, history.workflow_id, history.run_id)
+    )
+    try:
+        return way_to_end(readable)
+    except DefinitionError:
+        typer.echo(f"left out {history.workflow_id}: what it ran can't be read with this --module", err=True)
+        return "", ""

@@ -74,6 +74,7 @@ class Control:
         approvals: those that wait, by name.
         holds: steps that wait for an operator, by name.
         expired: whether the flow's deadline has passed before its pivot.
+        early: decisions that came before the flow had begun, by name of the approval; whether each is a rejection.
     """
 
     paused: bool = False
@@ -83,6 +84,7 @@ class Control:
     approvals: dict[str, Approval] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     expired: bool = False
+    early: dict[str, tuple[Decision, bool]] = field(default_factory=dict)
 
     @property
     def ending(self) -> bool:
@@ -127,6 +129,9 @@ class Control:
             ApprovalTimedOut: when nobody decided in time.
         """
         waiting = self.approvals[name] = Approval()
+        if name in self.early:
+            decision, rejected = self.early.pop(name)
+            waiting.decide(decision, rejected=rejected)
         try:
             await workflow.wait_condition(
                 lambda: waiting.decision is not None, timeout=timeout, timeout_summary=f"approval {name}"
@@ -135,10 +140,8 @@ class Control:
             raise ApprovalTimedOut(f"approval {name!r}: nobody decided within {timeout}") from None
         finally:
             self.approvals.pop(name, None)
-        decision = waiting.decision
-        assert decision is not None
+        decided = waiting.decision
+        assert decided is not None
         if waiting.rejected:
-            raise ApprovalRejected(
-                f"approval {name!r} rejected{Note(by=decision.by, reason=decision.reason)}"
-            )
-        return decision
+            raise ApprovalRejected(f"approval {name!r} rejected{Note(by=decided.by, reason=decided.reason)}")
+        return decided

@@ -31,6 +31,7 @@ from flows._errors import (
 from flows._full import Full, full
 from flows._handed import Handed, handed
 from flows._holding import DEADLINE, Action, Hold
+from flows._policy import Policy
 from flows._run import Run
 from flows._scope import Scope
 from flows._status import leave_memo
@@ -151,12 +152,7 @@ class Flow:
     @property
     def _keeps(self) -> bool:
         """Whether a failure leaves everything in place."""
-        policy = self.scope.policy
-        return (
-            self.run.keeping
-            or policy.on_failure in ("keep", "continue")
-            or (policy.on_failure == "hold" and policy.then == "keep")
-        )
+        return self.run.keeping or keeps(self.scope.policy)
 
     async def _deadline(self) -> None:
         """End the run when its time is over; after the pivot hold it instead, which no new step passes."""
@@ -278,6 +274,13 @@ async def _cancelled_here() -> None:
     asked.result()
     with contextlib.suppress(asyncio.CancelledError):
         await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
+
+
+def keeps(policy: Policy) -> bool:
+    """Whether a failure leaves everything in place, where nobody asks for anything else."""
+    return policy.on_failure in ("keep", "continue") or (
+        policy.on_failure == "hold" and policy.then == "keep"
+    )
 
 
 async def unwind_scope(

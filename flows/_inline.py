@@ -10,7 +10,7 @@ from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
 from flows._errors import SequenceFailed, first_of, original, unwinds
-from flows._flow import unwind_scope
+from flows._flow import keeps, unwind_scope
 from flows._scope import Options, Scope
 from flows._step import wait_for
 
@@ -67,7 +67,8 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     """Unwind an inner flow by its own policy, and give what its parent sees; what is left is the parent's."""
     inner.end(Status.FAILED, error=error)
     cancelled = isinstance(error, asyncio.CancelledError)
-    if inner.policy.on_failure == "unwind" and not at.run.control.ending and at.run.guard.error is None:
+    unwinding = not (keeps(inner.policy) or at.run.pivoted)
+    if unwinding and not at.run.control.ending and at.run.guard.error is None:
         task = asyncio.create_task(unwind_scope(inner, original(Failure.of(error))))
         cancelled = await wait_for([task]) or cancelled
         task.result()

@@ -190,12 +190,19 @@ def _hold(flow: Operated, paused: bool) -> None:
 
 def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> None:
     approval = flow._asked.waiting(decision.name)
-    assert approval is not None
-    approval.decide(decision, rejected=rejected)
+    if approval is None:
+        flow._asked.early[decision.name] = (decision, rejected)
+    else:
+        approval.decide(decision, rejected=rejected)
 
 
 def _must_wait(flow: Operated, name: str) -> None:
+    """Refuse a decision that nothing waits for.
+
+    A worker that doesn't remember a run, whose first task asked for nothing, replays that task together with the update,
+    and after it: then the decision is kept until the flow comes to wait for it.
+    """
     control = flow._asked
-    if control.waiting(name) is None:
+    if control.waiting(name) is None and hasattr(flow, "_scope"):
         names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
         raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")

@@ -152,7 +152,7 @@ class Run:
         """Hold a step until an operator decides; a hold whose time is over may decide to keep everything."""
         decision = await decided(self.control.holds, hold, policy, self.board, why)
         if decision.action is Action.EXPIRED and not hold.parked:
-            self.keeping = self.pivoted or policy.then == "keep"
+            self.keeping = self.pivoted
         return decision
 
     async def undo_parked(self, record: UndoRecord, why: str, policy: Policy) -> Action:

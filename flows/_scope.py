@@ -131,6 +131,7 @@ class Scope:
                 self.run.taken[digest].remove(taken)
                 if taken.answers and (answered := answered_by(self, flow, input, digest, taken)) is not None:
                     return answered
+                self.run.room()
                 left_of(self.run, taken)  # the child goes on from there, and hands it over when it ends
             self.run.room()
             name = taken.step if taken else self._name(flow.definition, options)
@@ -211,9 +212,15 @@ class Scope:
             if taken.answers and (answered := answered_by(self, op, input, digest, taken)) is not None:
                 return answered
         self.run.room()
-        if taken is not None:
-            self.run.taken_records.pop(taken.step, None)
-        report = await self.carry_out(self._spec(op, input, data, options, taken), hold=options.hold)
+        left = self.run.taken_records.pop(taken.step, None) if taken else None
+        try:
+            report = await self.carry_out(self._spec(op, input, data, options, taken), hold=options.hold)
+        except BaseException:
+            if left is not None and all(record.step != left.step for record in self.records):
+                self.run.taken_records[left.step] = (
+                    left  # it never began here: what is there is still to be undone
+                )
+            raise
         self.run.calls.add(digest, report)
         return report
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from counterstep.reports._fetch import fetch_ended
+from counterstep.reports._history import AnyReport
 from counterstep.reports._span_values import SpanOptions
 from counterstep.reports._spans import Begun, spans_of
 
@@ -129,10 +130,8 @@ class RunExporter:
         """Read a run once, to its end; one that didn't close will be told of again."""
         assert self._client is not None
         try:
-            report = await asyncio.wait_for(fetch_ended(self._client, workflow_id, run_id), _CLOSING)
-            return spans_of(report, self._options) if report.spot and report.spot.sampled else []
-        except TimeoutError:
-            return []
+            report = await _ended(self._client, workflow_id, run_id)
+            return spans_of(report, self._options) if report and report.spot and report.spot.sampled else []
         except Exception as error:  # whatever one history holds, the next run's is exported
             self.lost += 1
             _log.warning("the history of %s can't be read for its spans: %r", workflow_id, error)
@@ -157,6 +156,17 @@ class RunExporter:
                 time.sleep(min(pause, _FIRST_PAUSE))
         _log.warning("%s spans are given up: nobody took them", len(spans))
         return False
+
+
+async def _ended(client: Client, workflow_id: str, run_id: str) -> AnyReport | None:
+    """Read a run that closes; ``None`` where it stays open after all. One that is long takes the time it takes."""
+    try:
+        return await asyncio.wait_for(fetch_ended(client, workflow_id, run_id), _CLOSING)
+    except TimeoutError:
+        described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+        if described.status is WorkflowExecutionStatus.RUNNING:
+            return None
+        return await fetch_ended(client, workflow_id, run_id)
 
 
 def options_for(client: Client, **more: Any) -> SpanOptions:

@@ -105,7 +105,10 @@ class Planning:
     def cancelled(self, step: Step, mode: Mode, fault: Fault) -> list[Case]:
         """Give the run that is cancelled around a step; what else is in flight may be interrupted."""
         ends = frozenset({"cancelled"})
-        return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=step.pivoted)]
+        leaves = (
+            step.pivoted or self.policy.undo_failed_step == "never"
+        )  # what it hits has an unknown outcome
+        return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=leaves)]
 
     def undoing(self, step: Step, mode: Mode, *injected: Fault) -> list[Case] | str:
         """Give the run in which the undo of a step goes wrong."""
@@ -202,7 +205,10 @@ def _siblings(planning: Planning, step: Step) -> list[Case] | str:
     ends = planning.after_failure(next((s for s in together if s.pivoted), step))
     places = {Place(other.name): (fault,) for other in together}
     if names <= planning.survives or not names & planning.survives:
-        return [Case(step.name, Mode.SIBLINGS, places, ends, names, others=names - {step.name})]
+        leaves = bool(names & planning.survives)
+        return [
+            Case(step.name, Mode.SIBLINGS, places, ends, names, others=names - {step.name}, leaves=leaves)
+        ]
     return "the flow catches the failure of some of its siblings"
 
 

@@ -123,6 +123,10 @@ class _Sweep:
         first, trial, fresh, clean = await self._clean()
         found = steps_of(first, trial, self.bench.worker.registry)
         wrong = self._guards(first, found, fresh, clean)
+        if not self.asked.modes or self.asked.steps == frozenset():
+            wrong.append(
+                "modes or steps are empty, so that nothing would be tried: leave them out, or name some"
+            )
         chosen = [step for step in found if self.asked.steps is None or step.name in self.asked.steps]
         known = [step.name for step in found]
         wanted = {Place(name): () for name in (self.asked.steps or frozenset()) | self.asked.survives}
