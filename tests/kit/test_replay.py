@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from examples.quickstart import Booking, BookSeat, Desk
     from flows import Sequence
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
-    from tests.canary import data_converter
-    from tests.conftest import Serve
     from tests.kit.planted import card, mail, seat, shop
-    from tests.sample import nothing
-    from tests.support import new_id
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,21 +110,6 @@ async def test_the_command_records_each_end_once_and_replays(temporal: Temporal,
         "book-seat@1.0.0-completed (book-seat@1.0.0): replays, from 3 places",
         "book-seat@1.0.0-rolled_back (book-seat@1.0.0): replays, from 4 places",
     ]
-
-
-async def test_what_only_another_module_can_read_is_left_out(
-    serve: Serve, temporal: Temporal, tmp_path: Path, task_queue: str
-) -> None:
-    """`--record` goes past a saga whose plan is encrypted, and says so."""
-    plan = {"id": "sealed", "version": "1.0.0", "steps": [
-        {"name": "s", "operation": "nothing@1.0.0", "no_undo": True}
-    ]}  # fmt: skip
-    async with serve(nothing, data_converter=data_converter) as client:
-        await client.execute_workflow("saga", plan, id=(id := new_id("sealed")), task_queue=task_queue)
-    flags = ("--module", "examples.quickstart", "--record", "--address", str(temporal.address))
-    done = await asyncio.to_thread(command, str(tmp_path / "kept"), *flags)
-    assert done.returncode == 0, done.stderr
-    assert f"left out {id}: what it ran can't be read with this --module" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,19 @@ async def test_the_trace_parent_of_the_cli(
     ]
 
 
+@pytest.mark.parametrize("sent", ['"x"', '{"run": "x", "trace": "short"}'])
+async def test_a_header_that_is_not_ours(
+    serve: Serve, world: World, task_queue: str, temporal: Callable[..., CompletedProcess[str]], sent: str
+) -> None:
+    """What a caller sends under our header's name counts as none: the run completes, and its spans are derived."""
+    id = new_id()
+    async with serve(*FLOWS) as client:
+        args = ["--type", "inside@1.0.0", "-w", id, "--task-queue", task_queue, "--input", "1"]
+        await asyncio.to_thread(temporal, "workflow", "execute", *args, "--headers", f"counterstep={sent}")
+        spans = spans_of(await fetch_report(client, id))
+    assert next(s for s in spans if s.name == "inside@1.0.0").parent is None
+
+
 @pytest.mark.parametrize("traced", [False, True])
 async def test_a_large_run_is_several_traces(
     serve: Serve,

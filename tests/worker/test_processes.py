@@ -113,6 +113,14 @@ async def test_without_their_parent_processes_end(ready: Ready) -> None:
     await eventually(lambda: gone(pids))
 
 
+def test_a_namespace_that_is_not_there_ends_all(launch: Launch) -> None:
+    """The first process finds out: nothing says that it serves, one line says why, exit code 1."""
+    parent = launch("--processes", "2", "--namespace", "nowhere")
+    assert parent.ends() == 1
+    assert "Serving" not in parent.out.read_text()
+    assert parent.err.read_text().count("nowhere") == 1
+
+
 def test_what_keeps_it_from_serving_is_said_once(launch: Launch) -> None:
     """A module that isn't there: one line, exit code 1, and only one process was started."""
     parent = launch("--processes", "8", modules=("nowhere",))
