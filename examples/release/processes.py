@@ -130,9 +130,17 @@ def stop(home: Path) -> None:
 
 
 def forget(home: Path) -> None:
-    """Stop the service and remove its folder. Nothing happens when it was never there."""
+    """Stop the service and remove its folder. Nothing happens when it was never there.
+
+    The folder is moved away first: a process that is only about to begin finds none, and ends by itself.
+    """
     stop(home)
-    shutil.rmtree(home, ignore_errors=True)
+    away = home.parent.with_name(f".forgotten-{home.name}")
+    shutil.rmtree(away, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        home.rename(away)
+        stop(away)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _ended(home: Path) -> bool:

@@ -135,6 +135,9 @@ class Site:
         while not (home / "ready").exists():
             if process.poll() not in (None, 0) or time.monotonic() > deadline:
                 said = (home / "log").read_text().strip().splitlines()
+                process.kill()
+                process.wait()
+                processes.forget(home)
                 raise Refused(f"{node} of {name} doesn't start: {said[-1] if said else 'it says nothing'}")
             time.sleep(0.01)
 
