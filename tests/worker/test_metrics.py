@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import pytest
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import Worker
@@ -69,6 +70,7 @@ def counted(buffer: MetricBuffer) -> dict[str, Counter[tuple[str, ...]]]:
     return sums
 
 
+@pytest.mark.nightly  # a workflow task that runs twice on a busy machine counts twice
 async def test_each_end_counts_once(dev_address: str, world: World, task_queue: str) -> None:
     """Flows by end, steps and undos by outcome are exact where every task replays the run."""
     buffer = MetricBuffer(100_000)
