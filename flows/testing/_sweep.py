@@ -76,16 +76,22 @@ async def sweep(
         NotHeld: with the table, when a cell is broken or missing, or the sweep itself would show nothing.
         NoSuchStep: when ``steps`` or ``survives`` names none of the flow's.
     """
-    began = time.monotonic()
     asked = _Asked(tuple(modes), None if steps is None else frozenset(steps), frozenset(survives))
     with contextlib.ExitStack() as stack:
         where = temporal or stack.enter_context(dev_server())
-        at_once = 1 if where.skips_time else parallel  # its clock is one for all runs
         served = [*serve, *_itself(flow, serve)]
         async with serving(*served, temporal=where, cache=cache, sandbox=False, **options) as worker:
-            gate = asyncio.Semaphore(at_once)
+            gate = asyncio.Semaphore(1 if where.skips_time else parallel)
             bench = Bench(worker, flow, input, world, lifespan, operator, gate, cache)
-            coverage = await _Sweep(bench, where, asked, began).run()
+            return _held(await _Sweep(bench, where, asked, time.monotonic()).run())
+
+
+def _held(coverage: Coverage) -> Coverage:
+    """Give a table that holds.
+
+    Raises:
+        NotHeld: with the table, when it doesn't.
+    """
     if not coverage.holds:
         raise NotHeld(coverage)
     return coverage
