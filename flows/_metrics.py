@@ -1,4 +1,7 @@
-"""What flows count, for Prometheus and whatever else the SDK's runtime exports to. Replays count nothing."""
+"""What flows count, for Prometheus and whatever else the SDK's runtime exports to. A replay counts nothing.
+
+Except one: a query that waits beside a task is answered by a replay that the SDK calls live.
+"""
 
 from __future__ import annotations
 
