@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,18 +49,22 @@ def passes(folder: Path, tests: Iterable[str]) -> bool | None:
     """Run tests in a copy; ``None`` where they ran into the time limit."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not nightly", "-n", "2", *tests]
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "unshrunk"}
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    failed = done.returncode and " failed" in done.stdout
-    if done.returncode and not failed:
-        raise RuntimeError(
-            f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
-    return done.returncode == 0
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=said, stderr=said, start_new_session=True
+        ) as popen,
+    ):
+        try:
+            code = popen.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(popen.pid, signal.SIGKILL)  # the servers and workers of the tests as well
+            return None
+        said.seek(0)
+        text = said.read()
+    if code and " failed" not in text:
+        raise RuntimeError(f"pytest ended with {code}:\n{text[-4000:]}")
+    return code == 0
 
 
 def result(folder: Path, mutant: Mutant) -> str:

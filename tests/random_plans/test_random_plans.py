@@ -100,8 +100,10 @@ def _running(serve: Serve, world: World, queue: str, cache: int) -> Iterator[Tog
 
     try:
         ground = Ground(wait(serving.__aenter__()), queue, world)
-        yield lambda cases: wait(together(ground, cases))
-        wait(serving.__aexit__(None, None, None))
+        try:
+            yield lambda cases: wait(together(ground, cases))
+        finally:
+            wait(serving.__aexit__(None, None, None))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

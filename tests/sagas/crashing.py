@@ -94,7 +94,32 @@ def risky_nest(dag: Dag, params: EmptyInput) -> None:
     dag.append("z", risky, {})
 
 
-SAGAS = (risky_line, risky_diamond, risky_settling, risky_stopping, risky_inner, risky_nest)
+@saga(id="risky-pair", version="1.0.0")
+def risky_pair(dag: Dag, params: EmptyInput) -> None:
+    """p, then q."""
+    dag.append("p", risky, {})
+    dag.append("q", risky, {})
+
+
+@saga(id="risky-family", version="1.0.0")
+def risky_family(dag: Dag, params: EmptyInput) -> None:
+    """a, then two child flows beside each other, then z."""
+    first = dag.append("a", risky, {})
+    dag.flow("s", risky_inner, {}, after=[first])
+    dag.flow("t", risky_pair, {}, after=[first])
+    dag.append("z", risky, {})
+
+
+SAGAS = (
+    risky_line,
+    risky_diamond,
+    risky_settling,
+    risky_stopping,
+    risky_inner,
+    risky_nest,
+    risky_pair,
+    risky_family,
+)
 
 
 async def main(address: str, queue: str, folder: str) -> None:

@@ -14,7 +14,14 @@ from temporalio.client import Client, WorkflowHandle
 
 from activities import EmptyInput
 from flows import Saga, start
-from tests.sagas.crashing import risky_diamond, risky_line, risky_nest, risky_settling, risky_stopping
+from tests.sagas.crashing import (
+    risky_diamond,
+    risky_family,
+    risky_line,
+    risky_nest,
+    risky_settling,
+    risky_stopping,
+)
 from tests.spawning import Spawner, alive, kill, spawner
 from tests.support import World, causes, events_of, failure_of, new_id
 
@@ -78,6 +85,13 @@ SCENARIOS = {
         risky_nest,
         ("fail-z",),
         "x, s/x | s/y | t/x | t/y, undo s/x | undo s/y | undo t/x | undo t/y, undo x",
+        "RolledBack",
+        unsure="z",
+    ),
+    "5 child flows": Scenario(
+        risky_family,
+        ("fail-z",),
+        "a, x | y | p | q, undo s/x | undo s/y | undo t/p | undo t/q, undo a",
         "RolledBack",
         unsure="z",
     ),
