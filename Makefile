@@ -39,7 +39,7 @@ test: $(VENV)/.made
 check: $(VENV)/.made
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/ruff check $(LINTED)
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy $(CODE) bench
 	$(BIN)/pyright --pythonpath $(BIN)/python $(CODE)
 
 format: $(VENV)/.made

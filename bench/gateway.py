@@ -83,7 +83,8 @@ async def main() -> int:
             assert process.stdout is not None
             where = (await process.stdout.readline()).decode().strip().removeprefix("gRPC: ")
             async with grpc.aio.insecure_channel(where) as channel:
-                found = await measure(address, OperationsStub(channel), psutil.Process(process.pid))
+                stub = OperationsStub(channel)  # type: ignore[no-untyped-call]
+                found = await measure(address, stub, psutil.Process(process.pid))
         finally:
             process.terminate()
             await process.wait()

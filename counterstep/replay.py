@@ -81,6 +81,6 @@ async def _end(client: Client, history: WorkflowHistory) -> tuple[str, str]:
     )
     try:
         return way_to_end(readable)
-    except DefinitionError:
-        typer.echo(f"left out {history.workflow_id}: what it ran can't be read with this --module", err=True)
+    except DefinitionError as error:
+        typer.echo(f"left out {history.workflow_id}: {error.message}", err=True)
         return "", ""

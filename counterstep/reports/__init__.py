@@ -8,6 +8,7 @@ from counterstep.reports._events import read_run
 from counterstep.reports._fetch import (
     CLAIM,
     Family,
+    decode_events,
     fetch_ended,
     fetch_events,
     fetch_family,
@@ -78,6 +79,7 @@ __all__ = [
     "RunHistory",
     "StepHistory",
     "TimerHistory",
+    "decode_events",
     "fetch_ended",
     "fetch_events",
     "fetch_family",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from counterstep.reports._events import read_run
@@ -127,10 +128,14 @@ async def fetch_events(
         events.append(event)
         if only_start:
             break
-    codec = client.data_converter.payload_codec
-    if codec is not None:
-        await decode(events, codec.decode)
+    await decode_events(events, client.data_converter)
     return events
+
+
+async def decode_events(events: Iterable[HistoryEvent], converter: DataConverter) -> None:
+    """Decode in place what the converter's codec encoded."""
+    if converter.payload_codec is not None:
+        await decode(events, converter.payload_codec.decode)
 
 
 async def _chain(client: Client, run: RunHistory) -> tuple[RunHistory, ...]:

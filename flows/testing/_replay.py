@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
 from activities import DefinitionError
-from counterstep.reports import read_run, report_of
+from counterstep.reports import decode_events, read_run, report_of
 from flows._plugin import CounterstepPlugin
 from flows.testing._worker import collected
 
@@ -81,7 +83,8 @@ async def replay(
     registry, found = collected(served)
     plugin = CounterstepPlugin(registry, **{**found, **options})
     given = _files(Path(histories)) if isinstance(histories, (str, Path)) else histories
-    replayed = [await _replayed(plugin, history) for history in given]
+    converter = options.get("data_converter", found.get("data_converter")) or DataConverter.default
+    replayed = [await _unreadable(converter, one) or await _replayed(plugin, one) for one in given]
     if not replayed:
         raise DefinitionError(f"there is no history to replay in {histories}")
     if any(one.difference is not None for one in replayed):
@@ -92,6 +95,17 @@ async def replay(
 def _files(folder: Path) -> Iterator[WorkflowHistory]:
     for file in sorted(folder.rglob("*.json")):
         yield WorkflowHistory.from_json(file.stem, file.read_text())
+
+
+async def _unreadable(converter: DataConverter, history: WorkflowHistory) -> Replayed | None:
+    """Tell of a history that this converter can't read; its replay would say that the code differs."""
+    events = deepcopy(list(history.events))
+    await decode_events(events, converter)
+    try:
+        way_to_end(WorkflowHistory(history.workflow_id, events))
+    except DefinitionError as error:
+        return Replayed(history.workflow_id, _flow(history), 0, error.message)
+    return None
 
 
 async def _replayed(plugin: CounterstepPlugin, history: WorkflowHistory) -> Replayed:
@@ -123,12 +137,15 @@ async def _differs(plugin: CounterstepPlugin, id: str, events: Sequence[HistoryE
 def _told(
     history: WorkflowHistory, places: int, around: Sequence[HistoryEvent], error: Exception | None
 ) -> Replayed:
-    flow = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
     if error is None:
-        return Replayed(history.workflow_id, flow, places)
+        return Replayed(history.workflow_id, _flow(history), places)
     asked = ", ".join(_asked(around)) or "nothing"
     where = f"between events {around[0].event_id} and {around[-1].event_id}, where it asked for {asked}"
-    return Replayed(history.workflow_id, flow, places, f"differs {where}: {str(error)[:_SHOWN]}")
+    return Replayed(history.workflow_id, _flow(history), places, f"differs {where}: {str(error)[:_SHOWN]}")
+
+
+def _flow(history: WorkflowHistory) -> str:
+    return history.events[0].workflow_execution_started_event_attributes.workflow_type.name
 
 
 def _asked(events: Sequence[HistoryEvent]) -> Iterator[str]:
@@ -147,7 +164,16 @@ def _asked(events: Sequence[HistoryEvent]) -> Iterator[str]:
 
 
 def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
-    """Say of which definition a history is, and how the run ended."""
-    report = report_of(read_run(history.workflow_id, history.events), "default")
+    """Say of which definition a history is, and how the run ended.
+
+    Raises:
+        DefinitionError: when values of it are encoded.
+    """
+    run = read_run(history.workflow_id, history.events)
+    if run.unreadable:
+        raise DefinitionError(
+            "its values are encoded; the data_converter that wrote them is needed (in a --module)"
+        )
+    report = report_of(run, "default")
     assert report.run is not None, "a run's report tells of the run"
     return str(report.definition), report.run.state

@@ -16,7 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from examples.quickstart import Booking, BookSeat, Desk
     from flows import Sequence
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
+    from tests.canary import Inner, copies
     from tests.kit.planted import card, mail, seat, shop
+    from tests.support import World
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +111,29 @@ async def test_the_command_records_each_end_once_and_replays(temporal: Temporal,
     assert alone.stdout.splitlines() == [
         "book-seat@1.0.0-completed (book-seat@1.0.0): replays, from 3 places",
         "book-seat@1.0.0-rolled_back (book-seat@1.0.0): replays, from 4 places",
+    ]
+
+
+async def test_encoded_values_need_their_converter(temporal: Temporal, tmp_path: Path) -> None:
+    """A history whose values are encrypted is left out, and never called a difference, unless the module has the key."""
+    async with serving("tests.canary", temporal=temporal, deps=World(tmp_path / "world")) as worker:
+        sequence, planned = await worker.run(Inner, "text"), await worker.run(copies, "text")
+    flags = ("--record", "--address", str(temporal.address), "--module")
+    blind = command(str(tmp_path / "blind"), *flags, "tests.kit.unsealed")
+    needed = "its values are encoded; the data_converter that wrote them is needed (in a --module)"
+    assert [
+        line for run in (sequence, planned) for line in blind.stderr.splitlines() if run.handle.id in line
+    ] == [f"left out {run.handle.id}: {needed}" for run in (sequence, planned)]
+    seeing = command(str(tmp_path / "kept"), *flags, "tests.canary")
+    assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == [
+        "copies-inner@1.0.0-completed.json", "copies-saga@1.0.0-rolled_back.json",
+    ]  # fmt: skip
+    assert seeing.returncode == 0, seeing.stderr
+    later = command(str(tmp_path / "kept"), "--module", "tests.kit.unsealed")
+    assert (later.returncode, later.stdout) == (1, "")
+    assert later.stderr.splitlines() == [
+        f"copies-inner@1.0.0-completed (copies-inner@1.0.0): {needed}",
+        f"copies-saga@1.0.0-rolled_back (copies-saga@1.0.0): {needed}",
     ]
 
 
