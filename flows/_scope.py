@@ -81,6 +81,12 @@ class Scope:
         self.began = workflow.now()
         self.finished: datetime | None = None
 
+    async def all_records(self) -> list[UndoRecord]:
+        """Give what may have to be undone, whichever run began it: also what was taken over and wasn't called again."""
+        if self.earlier is not None:
+            self.records, self.earlier = [*await self.earlier(), *self.records], None
+        return [*self.records, *(() if self.path else self.run.taken_records.values())]
+
     def end(self, outcome: Status, result: tuple[Any, ...] = (), error: BaseException | None = None) -> None:
         """Record how the flow ended, for its report."""
         self.outcome, self.result, self.finished = outcome, result, workflow.now()
