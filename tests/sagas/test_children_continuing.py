@@ -1,4 +1,4 @@
-"""Children that went on as new: their parents undo what all their runs did, not the last one alone."""
+"""Children that went on as new: their parents undo what all their runs did, and know of their pivots."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
 
-from activities import EmptyInput
+from activities import EmptyInput, Retry
 from flows import Dag, Sequence, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
+from tests.sagas.test_child_flows import eventually_held
 from tests.sagas.test_running import forward, undone
 from tests.support import World, causes, failure_of, new_id
 from tests.undoing import undo
@@ -47,6 +49,23 @@ def around_too(dag: Dag, params: EmptyInput) -> None:
     """The same as a saga."""
     dag.flow("line", line, {})
     dag.append("after", work, {})
+
+
+@saga(id="no-way-back", version="1.0.0")
+def no_way_back(dag: Dag, params: EmptyInput) -> None:
+    """A pivot, then eleven steps in a line."""
+    dag.append("n0", work, {}, pivot=True)
+    for name in STEPS[1:]:
+        dag.append(name, work, {}, timeout=LONG, retry=Retry(max_attempts=2))
+
+
+class AroundPivot(Sequence[EmptyInput, None], id="around-pivot", version="1.0.0"):
+    """A step, then the saga with a pivot as a child."""
+
+    async def run(self, input: EmptyInput) -> None:
+        """Run both."""
+        await self.execute(work, Given(), step="before")
+        await self.execute(no_way_back, input, child=True)
 
 
 @pytest.mark.parametrize("parent", [Around, around_too])
@@ -85,3 +104,18 @@ async def test_undo_of_the_parent_undoes_the_steps_of_all_runs(
         await asyncio.wait_for(handle.result(), 60)
         assert (await undo(client, task_queue, handle))["undone"] == ["after", *LINE]
     assert undone(world) == ["after", *LINE]
+
+
+async def test_a_pivot_of_an_earlier_run_counts(serve: Serve, world: World, task_queue: str) -> None:
+    """Section 5: a child is stopped in its third run, its pivot was in the first: the parent holds, and undoes nothing."""
+    world.switch("hold-n9")
+    async with serve(work, no_way_back, AroundPivot) as client:
+        handle = await start(client, AroundPivot, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("n9")
+        child: WorkflowHandle[Any, Any] = client.get_workflow_handle(f"{handle.id}/no-way-back")
+        await child.execute_update("stop", {"by": "ann"})
+        world.switch("go-n9")
+        await eventually_held(handle, "no-way-back")
+        await handle.execute_update("stop", {"by": "ann"})
+        assert [kind for kind, _ in causes(await failure_of(handle, 60))[:2]] == ["Kept", "ExecutionStopped"]
+    assert world.calls == ["before", *STEPS[:10]]
