@@ -6,6 +6,7 @@ One piece of code for ``execute(flow, child=True)`` in sequences and for the pla
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,7 @@ class ExecutingChild:
         self._scope, self._run, self._spec = scope, scope.run, spec
         self._handed = Handed()
         self._records: list[UndoRecord] = []
+        self._asking: asyncio.Task[None] | None = None
         self._report = self._blank()
         self.settled: Settled | None = None
 
@@ -107,6 +109,11 @@ class ExecutingChild:
         """Its report as it stands, with what is known of its steps."""
         steps = (self._run.report_of(step) for step in self._handed.steps)
         return replace(self._report, children=tuple(steps))
+
+    @property
+    def _id(self) -> str:
+        """Its workflow id."""
+        return f"{self._run.info.workflow_id}/{self._spec.namespace}"
 
     async def execute(self) -> AnyReport:
         """Start it and wait for its true end.
@@ -139,9 +146,9 @@ class ExecutingChild:
             return error, cancelled
         handle = starting.result()
         if cancelled:
-            await cancel(handle)
+            await cancel(handle, self._ask_to_cancel)
         else:
-            cancelled = await finished(handle)
+            cancelled = await finished(handle, self._ask_to_cancel)
         failure = CancelledError("cancelled") if handle.cancelled() else handle.exception()
         if failure is not None:
             return await self._ended_badly(failure, handle.first_execution_run_id, cancelled)
@@ -149,6 +156,10 @@ class ExecutingChild:
         output: Json = pydantic_core.from_json(payload.data) if payload.data else None
         self._settle(Settled(Status.DONE, output=(output,)), Handed.beside(payload))
         return None, cancelled
+
+    def _ask_to_cancel(self) -> None:
+        """Ask it to cancel, in whichever run it is: its handle names the first one, and a closed run hears nothing."""
+        self._asking = asyncio.create_task(_cancel_newest(self._id))
 
     async def _start(self) -> workflow.ChildWorkflowHandle[Any, Any]:
         spec, run = self._spec, self._run
@@ -159,7 +170,7 @@ class ExecutingChild:
             return await workflow.start_child_workflow(
                 str(spec.definition),
                 args=[RawValue(json_payload(spec.data))],
-                id=f"{run.info.workflow_id}/{spec.namespace}",
+                id=self._id,
                 result_type=RawValue,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
@@ -169,9 +180,8 @@ class ExecutingChild:
 
     def _unstarted(self, error: BaseException) -> BaseException:
         if isinstance(error, WorkflowAlreadyStartedError):
-            id = f"{self._run.info.workflow_id}/{self._spec.namespace}"
             return InvalidInput(
-                f"workflow id {id!r} is in use by an open run; let it end, or end it, and start again"
+                f"workflow id {self._id!r} is in use by an open run; let it end, or end it, and start again"
             )
         return error
 
@@ -190,7 +200,7 @@ class ExecutingChild:
         return cause, cancelled
 
     async def _left(self, run_id: str | None) -> Handed:
-        ref = RunRef(workflow_id=f"{self._run.info.workflow_id}/{self._spec.namespace}", run_id=run_id)
+        ref = RunRef(workflow_id=self._id, run_id=run_id)
         left: Handed = await ask(
             READ_CHILD, ref, result_type=Handed, summary=f"what did {self._spec.name} leave?"
         )
@@ -279,3 +289,8 @@ class ExecutingChild:
             scheduled=workflow.now(),
             is_flow=True,
         )
+
+
+async def _cancel_newest(id: str) -> None:
+    with contextlib.suppress(ApplicationError):  # it has ended: its handle tells in a moment
+        await workflow.get_external_workflow_handle(id).cancel()

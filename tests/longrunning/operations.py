@@ -114,6 +114,13 @@ class Short(LongRunning[int, str, int, None], id="short", version="1.0.0"):
         return "over"
 
 
+class Waits(Sequence[int, str], id="waits", version="1.0.0"):
+    """A child of some legs, of which the last one waits."""
+
+    async def run(self, input: int) -> str:
+        return (await self.execute(Legs, input, child=True)).output
+
+
 class Held(LongRunning[int, int, int, None], id="held", version="1.0.0", policy=Policy(on_failure="hold")):
     """A step in each of two legs; a failure waits for an operator."""
 
