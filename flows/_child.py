@@ -174,7 +174,7 @@ class ExecutingChild:
                 result_type=RawValue,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                memo={**root.memo(spec.namespace), **resume},
+                memo={**root.memo(spec.namespace, run.leg), **resume},
                 static_summary=step_summary(spec.name, spec.definition),
             )
 
