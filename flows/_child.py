@@ -28,8 +28,9 @@ from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
 from counterstep.reports import Report, report_id, step_summary
+from flows._earlier import left_inside
 from flows._errors import SequenceFailed
-from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
+from flows._handed import ALL, LEAVES_NOTHING, REFUSED, Handed, spliced
 from flows._interceptor import with_header
 from flows._metrics import count_step
 from flows._resume import RunRef, ask
@@ -80,12 +81,6 @@ class ChildSpec:
     def begin(self, scope: Scope) -> ExecutingChild:
         """Begin to execute it in a scope."""
         return ExecutingChild(scope, self)
-
-
-def again_of(namespace: str) -> int:
-    """Give how often a flow had run again, by the namespace that its steps had."""
-    count = namespace.rpartition("~")[2] if "~" in namespace else "1"
-    return int(count) - 1
 
 
 class ExecutingChild:
@@ -214,6 +209,8 @@ class ExecutingChild:
     def _settle(self, settled: Settled, left: Handed) -> None:
         """Take over what it left, and show how it ended."""
         spec, run, now = self._spec, self._run, workflow.now()
+        if spec.resume_from is not None and not _refused(settled):
+            left_inside(run, spec.namespace)  # it had taken that over: what is left of it is what it left
         self._handed = left = left.under(f"{spec.namespace}/")
         run.not_undone += left.not_undone
         run.pivoted = run.pivoted or left.pivoted
@@ -294,3 +291,8 @@ class ExecutingChild:
 async def _cancel_newest(id: str) -> None:
     with contextlib.suppress(ApplicationError):  # it has ended: its handle tells in a moment
         await workflow.get_external_workflow_handle(id).cancel()
+
+
+def _refused(settled: Settled) -> bool:
+    """Whether a child ended before it began, so that it took nothing over."""
+    return settled.failure is not None and settled.failure.type in REFUSED

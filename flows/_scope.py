@@ -15,9 +15,9 @@ from activities._json import Json
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
-from flows._child import ChildSpec, ExecutingChild, again_of
+from flows._child import ChildSpec, ExecutingChild
 from flows._declaration import Declaration
-from flows._earlier import answered_by, left_of, newest
+from flows._earlier import answered_by, newest, resuming
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
@@ -137,8 +137,6 @@ class Scope:
                 self.run.taken[digest].remove(taken)
                 if taken.answers and (answered := answered_by(self, flow, input, digest, taken)) is not None:
                     return answered
-                self.run.room()
-                left_of(self.run, taken)  # the child goes on from there, and hands it over when it ends
             self.run.room()
             name = taken.step if taken else self._name(flow.definition, options)
             spec = ChildSpec(
@@ -148,8 +146,7 @@ class Scope:
                 load=lambda value: flow.output.load_value(value, f"{name}: output"),
                 shown=(input,),
                 key=options.key or None,
-                resume_from=taken.run if taken else None,
-                again=again_of(taken.flow) if taken else 0,
+                **resuming(self.run, flow, taken),
             )
             report = await self.carry_out(spec, hold=options.hold)
             self.run.calls.add(digest, report)
