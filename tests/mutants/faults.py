@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     _mutant(
         "a cancel isn't shielded from a result", "flows/_step.py",
-        "        await cancel(handle)\n        return True", "        handle.cancel()\n        raise",
+        "        await cancel(handle, ask or handle.cancel)\n        return True", "        handle.cancel()\n        raise",
         "tests/flows/test_cancel.py",
     ),
     _mutant(
