@@ -24,6 +24,7 @@ HEADER = "counterstep"
 MAX_LOSSES = 20
 
 _LEG = re.compile(r"leg:\d+/")
+_BEGUN = re.compile(r"leg=\d+@(\d+)/")
 
 
 def in_leg(step: str, leg: int) -> str:
@@ -34,6 +35,22 @@ def in_leg(step: str, leg: int) -> str:
 def without_leg(step: str) -> str:
     """Give the name that a step had in its own leg."""
     return _LEG.sub("", step) if "leg:" in step else step
+
+
+def begun_in(leg: int, path: str) -> str:
+    """Give the path of what a leg of the flow at a path starts, so that keys tell it from what other legs start.
+
+    It stands in front, so that a path still ends with the step's name; with the depth of the flow whose leg it is.
+    No step has such a name, and :func:`without_leg` leaves it.
+    """
+    return f"leg={leg}@{path.count('/')}/{path}" if leg else path
+
+
+def from_depth(depth: int, path: str) -> str:
+    """Give a path without what tells of legs of flows at a depth, or below."""
+    while (begun := _BEGUN.match(path)) and int(begun[1]) >= depth:
+        path = path[begun.end() :]
+    return path
 
 
 class StepHeader(BaseModel):

@@ -245,7 +245,7 @@ async def refuse_part(client: Client, run: RunHistory, name: str, mine: Owner | 
     if any(each.status == "running" for each in runs):
         raise InvalidInput(f"{part} can't be: {root.workflow_id} is still open; let it end, or end it, first")
     undos = (undo for each in runs for undo in undos_in(each))
-    undone = [undo.step for undo in undos if undo.path.startswith(root.path)]
+    undone = [undo.step for undo in undos if root.holds(undo.path)]
     if undone:
         raise InvalidInput(
             f"{part} was undone by {root.workflow_id} ({', '.join(undone[:5])}); start a new run instead"

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
+from activities._wire import begun_in, from_depth
 from counterstep.reports import ROOT
 
 
@@ -16,8 +17,8 @@ class Root(BaseModel):
     Attributes:
         workflow_id: of the root.
         origin: of the root.
-        path: of the child's steps in it, such as ``nodes/``; in a later leg of a long-running operation, which
-            gives names anew, ``leg=1/nodes/``.
+        path: of the child's steps in it, such as ``nodes/``; ``leg=1@0/nodes/`` where a later leg of a long-running
+            operation started it, since each leg gives names anew.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,9 +38,9 @@ class Root(BaseModel):
         return {"workflow": self.workflow_id, "origin": self.origin, "path": self.path}
 
     def memo(self, name: str, leg: int) -> dict[str, Any]:
-        """Give the memo of a child that is started in a leg.
+        """Give the memo of a child that is started in a leg."""
+        return {ROOT: self.model_copy(update={"path": f"{begun_in(leg, self.path)}{name}/"}).model_dump()}
 
-        No step is called ``leg=1``, and keys keep it: ``leg:1`` is a step's name in other legs, which no key contains.
-        """
-        path = f"{self.path}leg={leg}/" if leg else self.path
-        return {ROOT: self.model_copy(update={"path": f"{path}{name}/"}).model_dump()}
+    def holds(self, step: str) -> bool:
+        """Whether a step, by its path in the root, is the child's, in whichever of the child's own legs it began."""
+        return from_depth(self.path.count("/"), step).startswith(self.path)

@@ -28,7 +28,7 @@ from activities import Context, Operation, Outcome, Registry
 from activities._call import _EXECUTOR, call
 from activities._encode import LOST
 from activities._run import CURRENT_HEADER, Host
-from activities._wire import HEADER, StepHeader, in_leg
+from activities._wire import HEADER, StepHeader, from_depth, in_leg
 from flows.testing._faults import Fault
 from flows.testing._trial import Call, Place, Trial
 
@@ -137,7 +137,7 @@ async def _called(handler: Callable[..., Any], *args: Any) -> Any:
 def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any = None) -> Call:
     header, info = CURRENT_HEADER.get(), activity.info()
     undo = outcome is not None
-    name = header.path + ctx.step
+    name = from_depth(0, header.path) + ctx.step
     retry = op.undo_handler.retry if undo and op.undo_handler else op.retry
     limit = (
         retry.max_attempts
@@ -162,7 +162,9 @@ def _place(type: str, headers: Any, activity_id: str | None) -> tuple[StepHeader
     if payload is None or activity_id is None:
         return None
     header, undo = StepHeader.read(payload), type.endswith("/undo")
-    name = header.path + (header.step or (activity_id.removesuffix(".undo") if undo else activity_id))
+    name = from_depth(0, header.path) + (
+        header.step or (activity_id.removesuffix(".undo") if undo else activity_id)
+    )
     return header, Place(in_leg(name, header.leg) if header.leg else name, undo)
 
 

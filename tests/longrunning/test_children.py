@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from counterstep.reports import fetch_report
 from flows import start
 from tests.conftest import Serve
 from tests.longrunning.operations import Around, Families, Kid, Legs, Waits, keyed
@@ -53,7 +54,12 @@ async def test_a_childs_child_is_undone_under_its_key(serve: Serve, world: World
     async with serve(keyed, Kid, Families, Around) as client:
         handle = await start(client, Around, 2, id=new_id(), task_queue=task_queue)
         assert causes(await failure_of(handle, 60))[0][0] == "RolledBack"
+        report = await fetch_report(client, handle.id)
+        again = await undo(client, task_queue, handle)
     used = keys(world)
+    assert [child.step for child in report.children] == ["families", "after"]
+    assert again["undone"] == []
+    assert set(again["already_undone"]) == {f"families/{step}" for step in ("leg:0/kid/x", "kid/x", "last")}
     assert [step for step, _ in world.calls[:4]] == ["x", "x", "last", "after"]
     assert len(set(used["forward"])) == 4
     assert used["undone"] == used["forward"][2::-1]
