@@ -5,6 +5,7 @@ Which answers say so is in `OTLP's specification <https://opentelemetry.io/docs/
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _CREDENTIALS = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
 )
 
+_log = logging.getLogger("counterstep.spans")
+
 
 class SpansRefused(CounterstepError):
     """A collector won't take these spans, however often they are sent; the message says what it answered."""
@@ -35,9 +38,18 @@ class _Answer:
 
     Attributes:
         refusal: what it said, if that was a refusal for good.
+        left_out: how many spans it left out of what it took, with what it said.
     """
 
     refusal: str = ""
+    left_out: str = ""
+
+    def took(self, answer: Any) -> None:
+        """Note an ``ExportTraceServiceResponse``, which may tell of spans that were left out."""
+        part = answer.partial_success
+        self.left_out = (
+            f"{part.rejected_spans}{_said(part.error_message.encode())}" if part.rejected_spans else ""
+        )
 
 
 class Refusals(SpanExporter):
@@ -48,13 +60,15 @@ class Refusals(SpanExporter):
         self._exporter, self._answer = exporter, answer
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans.
+        """Send spans; the log tells of some that the collector left out, which it wouldn't take again either.
 
         Raises:
             SpansRefused: when it is no use to send them again.
         """
-        self._answer.refusal = ""
+        self._answer.refusal = self._answer.left_out = ""
         result = self._exporter.export(spans)
+        if self._answer.left_out:
+            _log.warning("of %s spans the collector left out %s", len(spans), self._answer.left_out)
         if result is not SpanExportResult.SUCCESS and self._answer.refusal:
             raise SpansRefused(self._answer.refusal)
         return result
@@ -83,6 +97,8 @@ def http_exporter() -> SpanExporter:
 
     def note(response: Any, **_: Any) -> None:
         answer.refusal = _http_refusal(response.status_code, response.headers, response.content)
+        if response.status_code == 200:
+            answer.took(_of_success(response.content))
 
     session.hooks["response"].append(note)
     return Refusals(OTLPSpanExporter(session=session), answer)
@@ -94,6 +110,16 @@ def _http_refusal(status: int, headers: Any, body: bytes) -> str:
     return (
         f"HTTP {status}{_said(_of_status(body) if 'protobuf' in headers.get('Content-Type', '') else body)}"
     )
+
+
+def _of_success(body: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    try:
+        return ExportTraceServiceResponse.FromString(body)
+    except DecodeError:
+        return ExportTraceServiceResponse()
 
 
 def _of_status(body: bytes) -> bytes:
@@ -139,10 +165,12 @@ class _Stub:
 
         self._answer.refusal = ""
         try:
-            return self._stub.Export(*args, **more)
+            answer = self._stub.Export(*args, **more)
         except grpc.RpcError as error:
             self._answer.refusal = _grpc_refusal(error)
             raise
+        self._answer.took(answer)
+        return answer
 
 
 def _grpc_refusal(error: Any) -> str:

@@ -14,6 +14,10 @@ import pytest
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
@@ -149,6 +153,48 @@ def test_a_collector_without_room(monkeypatch: pytest.MonkeyPatch, metadata: Met
     with grpc_answering(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata) as url:
         told = "gRPC RESOURCE_EXHAUSTED: told" if refused else FAILURE
         assert answer_of(monkeypatch, url, "grpc") == told
+
+
+@contextmanager
+def grpc_taking(answer: ExportTraceServiceResponse) -> Iterator[str]:
+    """Take every request over gRPC."""
+
+    class Service(TraceServiceServicer):
+        def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+            return answer
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_TraceServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("left_out", "said"), [(1, "of 1 spans the collector left out 1: too big"), (0, None)]
+)
+def test_what_is_taken_in_part(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    protocol: str,
+    left_out: int,
+    said: str | None,
+) -> None:
+    """Spans that a collector leaves out of what it takes aren't sent again, and the log tells of them."""
+    part = ExportTracePartialSuccess(rejected_spans=left_out, error_message="too big")
+    answer = ExportTraceServiceResponse(partial_success=part)
+    taking = (
+        grpc_taking(answer)
+        if protocol == "grpc"
+        else http_answering(200, answer.SerializeToString(), "application/x-protobuf")
+    )
+    with taking as url:
+        assert answer_of(monkeypatch, url, protocol) is SpanExportResult.SUCCESS
+    assert [record.getMessage() for record in caplog.records if record.name == "counterstep.spans"] == [
+        *([said] if said else [])
+    ]
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
