@@ -26,6 +26,7 @@ from tests.test_canary import CANARY, GIVEN, Vault, until_held
 
 pytestmark = [
     pytest.mark.nightly,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT),
 ]
 TABS = {

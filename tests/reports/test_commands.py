@@ -236,6 +236,7 @@ async def doctored(
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(300)
 async def test_doctor(serve: Serve, world: World, task_queue: str, counterstep: Command) -> None:
     """Each kind is found, with the command that helps; what was undone since, isn't."""
     for switch in ("fail-b", "hang-x"):
