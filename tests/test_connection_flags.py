@@ -18,6 +18,7 @@ import pytest
 import typer
 from google.protobuf import json_format
 from temporalio.api.common.v1 import Payloads
+from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import TLSConfig
 from typer.main import get_command
@@ -26,11 +27,11 @@ from typer.testing import CliRunner
 from counterstep.cli import app
 from counterstep.serving import ConnectionFlags, StartError, connect_config, decoding
 from counterstep.serving._remote_codec import RemoteCodec
-from flows import start
+from flows import load_modules, start
 from tests import canary as flows
 from tests.conftest import Serve
 from tests.support import binary, new_id
-from worker import worker
+from worker import Settings, _only, connect, make_worker, worker
 
 COMMANDS = ("worker", "gateway", "report", "watch", "export", "doctor", "undo", "replay")
 NOT_OURS = {
@@ -41,15 +42,16 @@ NOT_OURS = {
 
 
 class CodecServer(BaseHTTPRequestHandler):
-    """Decodes what the tests' converter encrypts."""
+    """Encrypts and decodes as the tests' converter does."""
 
     asked: list[dict[str, str]]
 
     def do_POST(self) -> None:
         self.asked.append({"path": self.path, **{key.lower(): value for key, value in self.headers.items()}})
         given = self.rfile.read(int(self.headers["Content-Length"]))
-        decoded = asyncio.run(flows.Sealed().decode(json_format.Parse(given, Payloads()).payloads))
-        body = json_format.MessageToJson(Payloads(payloads=decoded)).encode()
+        code = flows.Sealed().decode if self.path.endswith("/decode") else flows.Sealed().encode
+        coded = asyncio.run(code(json_format.Parse(given, Payloads()).payloads))
+        body = json_format.MessageToJson(Payloads(payloads=coded)).encode()
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body)
@@ -118,6 +120,23 @@ async def test_a_codec_server_decodes_what_is_shown(
     failed = await asyncio.to_thread(CliRunner().invoke, app, ["report", handle.id, *connection, *gone])
     said = "counterstep report: can't reach the codec server http://127.0.0.1:1/decode: "
     assert (failed.exit_code, failed.stderr.startswith(said), failed.stdout) == (1, True, "")
+
+
+async def test_a_worker_can_use_a_codec_server(
+    task_queue: str, dev_address: str, codec: tuple[str, list[dict[str, str]]]
+) -> None:
+    """With the flag, what its runs get and give is encoded and decoded there: the history has none of it."""
+    url, asked = codec
+    flags = ConnectionFlags(dev_address, codec_endpoint=url)
+    settings = Settings(("tests.canary",), task_queue, flags)
+    client = await connect(settings, load_modules(settings.modules))
+    async with make_worker(client, settings):
+        handle = await start(client, flows.Inner, "hello", id=new_id(), task_queue=task_queue)
+        assert await handle.result() == "copy of hello, again"
+    plain = await Client.connect(dev_address)
+    history = (await plain.get_workflow_handle(handle.id).fetch_history()).to_json()
+    assert ("hello" in history, "YmluYXJ5L3NlYWxlZA==" in history) == (False, True)
+    assert {one["path"] for one in asked} == {"/encode", "/decode"}
 
 
 def test_flags_become_the_clients_arguments(tmp_path: Path) -> None:
@@ -264,6 +283,20 @@ def test_variables_that_choose_count_always(home: Path, monkeypatch: pytest.Monk
         "rpc_metadata": {"a": "b"},
         "tls": TLSConfig(domain="env"),
     }
+
+
+def test_an_embedded_temporal_is_not_missed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--dev`, nothing that says where another Temporal is counts; who asks, and a codec server, do."""
+    for name, value in {**VARIABLES, "TEMPORAL_ENV": "prod", "TEMPORAL_TLS": "true"}.items():
+        monkeypatch.setenv(name, value)
+    given = ConnectionFlags(
+        "there:1", "ns", tls=True, api_key="k", identity="me", codec_endpoint="http://flag"
+    )
+    here = _only("127.0.0.1:1", given)
+    wanted = {"target_host": "127.0.0.1:1", "namespace": "default", "identity": "me"}
+    assert connect_config(here) == wanted
+    converter = decoding(here, None)
+    assert converter is not None and converter.payload_codec == RemoteCodec("http://flag", "default")
 
 
 def test_which_codec_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
