@@ -127,9 +127,13 @@ async def test_what_a_converter_encrypts_is_in_no_history(
             assert "sealed" in known
             assert CANARY not in known
     assert CANARY in str(causes(failed))
+    for format in Format:
+        for id in (one.id, two.id):
+            ask = ("report", id, "--address", dev_address, "--format", format.value)
+            blind = await asyncio.to_thread(counterstep.run, tmp_path, *ask)
+            assert (blind.returncode, blind.stderr) == (0, ""), format
+            assert CANARY not in blind.stdout
     ask = ("report", one.id, "--address", dev_address, "--json")
-    blind = await asyncio.to_thread(counterstep.run, tmp_path, *ask)
-    assert CANARY not in blind.stdout + blind.stderr
     told = await asyncio.to_thread(counterstep.run, tmp_path, *ask, "--module", "tests.canary")
     steps = {child["step"]: child for child in json.loads(told.stdout)["children"]}
     assert steps["copy"]["input"] == CANARY

@@ -33,6 +33,7 @@ from counterstep.gateway._starting import Starting
 from counterstep.gateway._temporal import Temporal
 from counterstep.gateway._tombstones import Tombstones
 from counterstep.gateway._waits import Waits
+from counterstep.serving import StartError, host_port
 
 _CHECK_EVERY = 3.0
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -41,7 +42,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _log = logging.getLogger("counterstep.gateway")
 
 
-class GatewayStartError(Exception):
+class GatewayStartError(StartError):
     """The gateway can't start; the message says why, in words for the person who started it."""
 
 
@@ -87,8 +88,9 @@ class GatewaySettings:
             raise GatewayStartError(
                 "--tls-cert and --tls-key belong together, and --tls-client-ca needs them"
             )
-        for where in filter(None, (self.listen, self.http)):
-            if not (self.tokens or self.client_ca or is_loopback(address(where)[0])):
+        for flag, where in (("--listen", self.listen), ("--http", self.http)):
+            host, _ = host_port(where, flag, GatewayStartError) if where else ("localhost", 0)
+            if not (self.tokens or self.client_ca or is_loopback(host)):
                 raise GatewayStartError(
                     f"{where} can be reached from elsewhere: "
                     "give --tokens, or --tls-cert, --tls-key and --tls-client-ca"
@@ -281,18 +283,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def address(text: str) -> tuple[str, int]:
-    """Take ``host:port`` apart.
-
-    Raises:
-        GatewayStartError: when it isn't one.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise GatewayStartError(f"{text!r} isn't HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def is_loopback(host: str) -> bool:
     """Whether a host can be reached from this machine alone."""
     try:
@@ -302,7 +292,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _socket(where: str) -> socket.socket:
-    host, port = address(where)
+    host, port = host_port(where, "--http", GatewayStartError)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -24,6 +24,7 @@ from counterstep.reports._mermaid import mermaid
 
 # Spans
 from counterstep.reports._otlp import otlp_exporter, spans_asked
+from counterstep.reports._otlp_answers import SpansRefused
 from counterstep.reports._page import page
 
 # What only the server knows
@@ -120,6 +121,7 @@ __all__ = [
     "RunExporter",
     "SpanOptions",
     "SpanReporter",
+    "SpansRefused",
     "options_for",
     "otlp_exporter",
     "spans_asked",
