@@ -35,6 +35,10 @@ HTTP_STATUS: dict[int, HTTPStatus | int] = {
 """The HTTP status of each code, as in google/rpc/code.proto."""
 
 
+class GatewayStartError(Exception):
+    """The gateway can't start; the message says why, in words for the person who started it."""
+
+
 @dataclass(eq=False)
 class GatewayError(Exception):
     """A refusal.
@@ -93,6 +97,11 @@ def not_found(name: str) -> GatewayError:
 def unavailable() -> GatewayError:
     """Say that Temporal doesn't answer; clients may try again."""
     return GatewayError(code_pb2.UNAVAILABLE, "TEMPORAL_UNAVAILABLE", "Temporal doesn't answer; try again")
+
+
+def gone() -> GatewayError:
+    """Say, if only to the metrics, that the caller went away."""
+    return GatewayError(code_pb2.CANCELLED, "CLIENT_GONE", "the caller went away")
 
 
 def internal() -> GatewayError:
