@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from counterstep._connection import Connection, Refused, command, missing
 from counterstep._spans_out import Sink, sink_for
 from counterstep.reports import (
-    CLAIM,
+    MARKS,
     Report,
     SpanOptions,
     fetch_events,
@@ -124,7 +124,7 @@ class _Exporting:
         found = set()
         async for run in self.client.list_workflows(query):
             found.add(run.run_id)
-            if run.workflow_type == CLAIM or run.run_id in self.known:
+            if run.workflow_type in MARKS or run.run_id in self.known:
                 continue
             try:
                 await self._listed(run)
