@@ -56,10 +56,11 @@ class FlowMetadata(BaseModel):
         """
         told, progress = _dict(memo.get("counterstep")).get("state"), _dict(memo.get(PROGRESS))
         done, point = progress.get("steps_done"), progress.get("resume_point")
-        known = isinstance(told, str) and told != "running" and state not in ("terminated", "timed_out")
+        if not isinstance(told, str) or told == "running" or state in ("terminated", "timed_out"):
+            told = state
         return cls(
             flow=flow,
-            state=told if known else state,
+            state=told,
             steps_done=done if type(done) is int else None,
             current=tuple(pending),
             resume_point=point if isinstance(point, str) else "",

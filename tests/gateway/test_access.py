@@ -195,6 +195,21 @@ async def test_certificates_that_can_t_be_used_are_named(
     assert str(raised.value).replace(f"{tmp_path}/", "").startswith(said)
 
 
+async def test_http_that_ends_before_it_began_is_an_error(
+    dev_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing says that it serves, and its own error is the reason."""
+
+    async def startup(self: Any, sockets: Any = None) -> None:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr("uvicorn.Server.startup", startup)
+    client = await Client.connect(dev_address, lazy=True)
+    with pytest.raises(GatewayStartError, match=r"can't serve HTTP on 127\.0\.0\.1:0: no descriptors"):
+        async with gateway(client, GatewaySettings(None, "127.0.0.1:0")):
+            pass
+
+
 async def test_every_loopback_address_can_be_called(unworked: Gate) -> None:
     """What --http takes without tokens is also a name that requests may call it by; another name isn't."""
     async with unworked(http="127.0.0.2:0") as served:
