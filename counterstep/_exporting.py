@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counterstep._spans_out import Sink
 from counterstep.reports import (
-    CLAIM,
+    MARKS,
     Report,
     SpanOptions,
     SpansRefused,
@@ -78,7 +78,7 @@ class Exporting:
         async for run in self.client.list_workflows(query, page_size=PAGE):
             see(run)
             done = self.known if run.close_time else self.announced
-            if run.workflow_type != CLAIM and run.run_id not in done:
+            if run.workflow_type not in MARKS and run.run_id not in done:
                 await self._listed(run)
 
     def forget(self, before: datetime | None) -> None:

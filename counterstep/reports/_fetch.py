@@ -12,12 +12,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counterstep.reports._events import read_run
 from counterstep.reports._history import AnyReport, report_of
+from counterstep.reports._internal import CLAIM, UNDOING
 from counterstep.reports._joined import joined
 from counterstep.reports._payloads import decode
 from counterstep.reports._run_history import RunHistory
 
-CLAIM = "counterstep-claim"
-UNDOING = "counterstep-undo"
 _DEPTH = 20
 
 
