@@ -15,7 +15,7 @@ from activities._errors import NotSerializable, ResultTooLarge
 from activities._failure import on_wire
 from activities._json import PAYLOAD_LIMIT, Json
 from activities._schema import Schema
-from activities._wire import BESIDE, HEADER, Verdict, json_payload
+from activities._wire import AGAIN, BESIDE, HEADER, Verdict, json_payload
 
 LOST = "counterstep.Lost"
 """Failure type of an execution that its worker gave up."""
@@ -63,16 +63,24 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
 
 
 def failure(
-    attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False
+    attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False, told: bool = False
 ) -> ApplicationError:
-    """Record a step that failed, with the verdict so far where it says anything."""
-    about = attempt.noted.to_json()
+    """Record a step that failed, with the verdict so far where it says anything.
+
+    Args:
+        attempt: that failed.
+        error: with what.
+        raw_input: of the step.
+        final: whether it must not be retried.
+        told: whether the flow has to know first, and then dispatches the step again itself.
+    """
+    about = attempt.noted.to_json() | ({AGAIN: True} if told else {})
     if attempt.info.is_local:
         about |= _envelope(attempt, raw_input)
     wired = on_wire(error, final=final)
     if about == {"failures": 1} and wired.type not in INFRASTRUCTURE:
         return wired
-    return on_wire(error, {HEADER: about}, final=final)
+    return on_wire(error, {HEADER: about}, final=final or told)
 
 
 def infrastructure(kind: str, attempt: Attempt, message: str) -> ApplicationError:

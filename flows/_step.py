@@ -58,6 +58,11 @@ class Call:
     carried: Verdict = Verdict()
 
     @property
+    def retried(self) -> bool:
+        """Whether the server may call the handler more than once."""
+        return not (self.local or self.at_most_once) and self.retry.max_attempts != 1
+
+    @property
     def size(self) -> int:
         """Bytes of its arguments."""
         return sum(map(size, self.args))
@@ -144,7 +149,7 @@ def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
     try:
         return ended_well(handle.result().payload, call.carried, local=call.local)
     except BaseException as error:
-        return ended_badly(error, call.carried)
+        return ended_badly(error, call.carried, retried=call.retried)
 
 
 def _schedule(call: Call) -> asyncio.Task[Any]:
@@ -170,6 +175,7 @@ def _start_local(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
 
 def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
     limit = 1 if call.at_most_once else call.retry.max_attempts
+    failures = call.carried.failures
     return workflow.start_activity(
         call.type,
         args=args,
@@ -177,7 +183,7 @@ def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
         result_type=RawValue,
         task_queue=call.task_queue,
         start_to_close_timeout=call.timeout,
-        retry_policy=call.retry.on_temporal(max(limit - call.carried.failures, 1) if limit else 0),
+        retry_policy=call.retry.on_temporal(max(limit - failures, 1) if limit else 0, failures),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=call.summary,
     )
