@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from activities._attempt import Attempt
 from activities._errors import NotSerializable, ResultTooLarge
 from activities._failure import on_wire
-from activities._json import PAYLOAD_LIMIT, Json
+from activities._json import LOCAL_LIMIT, PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
 from activities._wire import AGAIN, BESIDE, HEADER, Verdict, json_payload
 
@@ -52,8 +52,9 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
     """
     beside = _beside(attempt.noted, skipped)
     if attempt.info.is_local:
-        envelope = {"output": output, **beside, **_envelope(attempt, raw_input)}
-        payload = json_payload(envelope)
+        made = {"output": output, **beside}
+        _small_enough_here(attempt, size(made))
+        payload = json_payload({**made, **_envelope(attempt, raw_input)})
     else:
         payload = json_payload(output)
         if beside:
@@ -103,6 +104,14 @@ def _envelope(attempt: Attempt, raw_input: bytes) -> dict[str, Json]:
 def _beside(verdict: Verdict, skipped: str | None) -> dict[str, Json]:
     kept = {k: v for k, v in verdict.to_json().items() if k in BESIDE}
     return kept | ({} if skipped is None else {"skipped": skipped})
+
+
+def _small_enough_here(attempt: Attempt, made: int) -> None:
+    if made > LOCAL_LIMIT:
+        raise ResultTooLarge(
+            f"{attempt.step}: the output has {made} bytes, {LOCAL_LIMIT} can be recorded of a local operation; "
+            "return a reference to where it is kept, or make the operation remote"
+        )
 
 
 async def _small_enough(attempt: Attempt, payload: Payload) -> None:

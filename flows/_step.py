@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import FailureError
 from temporalio.workflow import ActivityCancellationType
 
 from activities import Retry
@@ -71,8 +72,12 @@ class Call:
 class Gate(Protocol):
     """What an activity passes before it is scheduled."""
 
-    async def ready(self, size: int) -> None:
+    async def ready(self, size: int, *, local: bool = False) -> None:
         """Wait until an activity with arguments of this size may be scheduled."""
+        ...
+
+    def recorded(self, size: int, bytes: int) -> None:
+        """Take that a local activity of this size has ended, and how many bytes are recorded of it."""
         ...
 
 
@@ -89,17 +94,17 @@ async def settle(gate: Gate, call: Call) -> tuple[Settled, bool]:
     Raises:
         asyncio.CancelledError: when cancelled before it was scheduled at all.
     """
-    await gate.ready(call.size)
-    settled, cancelled = await _dispatch(call)
+    await gate.ready(call.size, local=call.local)
+    settled, cancelled = await _dispatch(gate, call)
     while not cancelled and (delay := _again(call, settled)) is not None:
         call = replace(call, carried=settled.verdict, header=_next(call, settled.verdict))
         try:
             if delay > _NOW:
                 await workflow.sleep(delay, summary=f"{call.activity_id}: next attempt")
-            await gate.ready(call.size)
+            await gate.ready(call.size, local=call.local)
         except asyncio.CancelledError:
             return settled, True
-        settled, cancelled = await _dispatch(call)
+        settled, cancelled = await _dispatch(gate, call)
     return settled, cancelled
 
 
@@ -139,10 +144,23 @@ async def cancel(handle: asyncio.Task[Any]) -> None:
     await wait_for([handle])
 
 
-async def _dispatch(call: Call) -> tuple[Settled, bool]:
+async def _dispatch(gate: Gate, call: Call) -> tuple[Settled, bool]:
     handle = _schedule(call)
     cancelled = await finished(handle)
+    if call.local:
+        gate.recorded(call.size, _bytes_of(handle))
     return _classify(call, handle), cancelled
+
+
+def _bytes_of(handle: asyncio.Task[Any]) -> int:
+    """Count what the marker of a local activity holds."""
+    if handle.cancelled():
+        return 0
+    error = handle.exception()
+    if error is None:
+        return handle.result().payload.ByteSize()  # type: ignore[no-any-return]
+    failure = error.failure if isinstance(error, FailureError) else None
+    return failure.ByteSize() if failure else 0
 
 
 def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
