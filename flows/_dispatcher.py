@@ -31,7 +31,7 @@ from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._reset import ResetGuard
-from flows._resume import Owner
+from flows._resume import Owner, wanted
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_value
@@ -137,6 +137,7 @@ class Dispatching(Operated):
             return await self._interpret(carried.plan, guard, carried)
         try:
             resolved = await self._resolve(args)
+            _begins_anew(resolved)
         except ApplicationError:
             self._state = "refused"
             count_flow(workflow.info().workflow_type, self._state)
@@ -165,6 +166,21 @@ class Dispatching(Operated):
             summary="which flow, which plan?",
         )
         return found
+
+
+def _begins_anew(resolved: Resolved) -> None:
+    """Refuse a plan that is to go on from an earlier run: all its steps would run again, beside what they did there.
+
+    Raises:
+        InvalidInput: saying what to do instead.
+    """
+    ref = None if resolved.flow is not None else wanted()
+    if ref is not None:
+        who = workflow.info().workflow_type
+        raise InvalidInput(
+            f"memo resume_from: {who} runs a plan, and a plan can't go on from another run; "
+            f"start without it, once undo of {ref.workflow_id} has undone what is left there"
+        )
 
 
 def _carried(args: Sequence[RawValue]) -> Carried | None:

@@ -15,9 +15,9 @@ from activities._json import Json
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
-from flows._child import ChildSpec, ExecutingChild, again_of
+from flows._child import ChildSpec, ExecutingChild
 from flows._declaration import Declaration
-from flows._earlier import answered_by, left_of, newest
+from flows._earlier import answered_by, newest, resuming
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._holding import Action, Hold
@@ -83,6 +83,12 @@ class Scope:
         self.began = workflow.now()
         self.finished: datetime | None = None
 
+    async def all_records(self) -> list[UndoRecord]:
+        """Give what may have to be undone, whichever run began it: also what was taken over and wasn't called again."""
+        if self.earlier is not None:
+            self.records, self.earlier = [*await self.earlier(), *self.records], None
+        return [*self.records, *(() if self.path else self.run.taken_records.values())]
+
     def end(self, outcome: Status, result: tuple[Any, ...] = (), error: BaseException | None = None) -> None:
         """Record how the flow ended, for its report."""
         self.outcome, self.result, self.finished = outcome, result, workflow.now()
@@ -133,8 +139,6 @@ class Scope:
                 self.run.taken[digest].remove(taken)
                 if taken.answers and (answered := answered_by(self, flow, input, digest, taken)) is not None:
                     return answered
-                self.run.room()
-                left_of(self.run, taken)  # the child goes on from there, and hands it over when it ends
             self.run.room()
             name = taken.step if taken else self._name(flow.definition, options)
             spec = ChildSpec(
@@ -144,8 +148,7 @@ class Scope:
                 load=lambda value: flow.output.load_value(value, f"{name}: output"),
                 shown=(input,),
                 key=options.key or None,
-                resume_from=taken.run if taken else None,
-                again=again_of(taken.flow) if taken else 0,
+                **resuming(self.run, flow, taken),
             )
             report = await self.carry_out(spec, hold=options.hold)
             self.run.calls.add(digest, report)

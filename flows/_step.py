@@ -7,7 +7,7 @@ lost is dispatched again with the same key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -121,18 +121,23 @@ async def wait_for(tasks: Iterable[asyncio.Future[Any]]) -> bool:
     return cancelled
 
 
-async def finished(handle: asyncio.Task[Any]) -> bool:
-    """Wait for the true end of an activity or a child, cancelling it when a cancel arrives; say whether one did."""
+async def finished(handle: asyncio.Task[Any], ask: Callable[[], object] | None = None) -> bool:
+    """Wait for the true end of an activity or a child, cancelling it when a cancel arrives; say whether one did.
+
+    Args:
+        handle: of the activity, or the child.
+        ask: how it is asked to cancel; by its handle unless given.
+    """
     try:
         await workflow.wait([handle])
     except asyncio.CancelledError:
-        await cancel(handle)
+        await cancel(handle, ask or handle.cancel)
         return True
     return False
 
 
-async def cancel(handle: asyncio.Task[Any]) -> None:
-    """Cancel an activity or a child and wait for its end, unless its result is in this very activation."""
+async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
+    """Ask an activity or a child to cancel and wait for its end, unless its result is in this very activation."""
     for _ in range(_TURNS):
         if handle.done():
             return
@@ -140,7 +145,7 @@ async def cancel(handle: asyncio.Task[Any]) -> None:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             continue
-    handle.cancel()
+    ask()
     await wait_for([handle])
 
 

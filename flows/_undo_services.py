@@ -174,22 +174,29 @@ class UndoServices:
 
 def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     """Give what a closed child left: to its parent, or, where it is stuck, to nobody."""
-    plan, begun = plan_of(run), {step.step for each in gathered.runs for step in each.forward()}
-    pivots = (
-        {step.name for step in plan.steps if isinstance(step, OperationStep) and step.pivot}
-        if plan
-        else set()
-    )
     if run.failure is not None and Failure.of(run.failure).type == Stuck.__name__:
         stuck = tuple(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
         return Handed(not_undone=(*stuck, *remains.missing))
     whole = Handed(
-        steps=remains.steps, after=remains.after, not_undone=remains.missing, pivoted=bool(pivots & begun)
+        steps=remains.steps,
+        after=remains.after,
+        not_undone=remains.missing,
+        pivoted=_pivoted(run, gathered.runs),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
     reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
     return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *remains.missing))
+
+
+def _pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
+    """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
+    carried, plan = Carried.unpack(run.input), plan_of(run)
+    if carried is not None and carried.pivoted:
+        return True
+    begun = {step.step for each in runs for step in each.forward()}
+    steps = plan.steps if plan else ()
+    return any(isinstance(step, OperationStep) and step.pivot and step.name in begun for step in steps)
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:

@@ -126,6 +126,40 @@ class Short(LongRunning[int, str, int, None], id="short", version="1.0.0"):
         return "over"
 
 
+class Kid(Sequence[str, None], id="kid", version="1.0.0"):
+    """One step, as a child."""
+
+    async def run(self, input: str) -> None:
+        await self.execute(keyed, input, step="x")
+
+
+class Families(LongRunning[int, int, int, None], id="families", version="1.0.0"):
+    """The same child in each leg, with its own input; then a step."""
+
+    async def run(self, input: int) -> int:
+        await self.execute(Kid, f"leg-{self.state}", child=True)
+        self.state += 1
+        if self.state < input:
+            await self.wait(resume_point=f"p{self.state}")
+        await self.execute(keyed, "last", step="last")
+        return self.state
+
+
+class Around(Sequence[int, None], id="around", version="1.0.0"):
+    """Children of a long-running child, then a step."""
+
+    async def run(self, input: int) -> None:
+        await self.execute(Families, input, child=True)
+        await self.execute(keyed, "after", step="after")
+
+
+class Waits(Sequence[int, str], id="waits", version="1.0.0"):
+    """A child of some legs, of which the last one waits."""
+
+    async def run(self, input: int) -> str:
+        return (await self.execute(Legs, input, child=True)).output
+
+
 class Held(LongRunning[int, int, int, None], id="held", version="1.0.0", policy=Policy(on_failure="hold")):
     """A step in each of two legs; a failure waits for an operator."""
 
