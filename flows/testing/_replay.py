@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.json_format import ParseError
 from temporalio.api.enums.v1 import EventType
@@ -24,7 +24,9 @@ PLACES = 50
 """So many places of a history are replayed at most, evenly spread."""
 
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
-_BEGINS = "workflow_execution_started_event_attributes"
+_BEGINS: Literal["workflow_execution_started_event_attributes"] = (
+    "workflow_execution_started_event_attributes"
+)
 _SHOWN = 600
 
 
