@@ -176,7 +176,8 @@ def _owner(claims: tuple[RunHistory, ...]) -> tuple[str, str] | None:
     newest = claims[-1] if claims else None
     if newest is None or newest.workflow_type != CLAIM or newest.status not in ("completed", "running"):
         return None
-    return newest.input["workflow_id"], newest.input["origin"]
+    asked = newest.input if isinstance(newest.input, dict) else {}
+    return (asked["workflow_id"], asked["origin"]) if "origin" in asked else None
 
 
 async def _known(client: Client, workflow_id: str, run_id: str | None) -> RunHistory | None:
