@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
-from counterstep.reports import deployment_of
+from counterstep.reports import CLAIM, deployment_of
 from flows._breath import breathe
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
@@ -31,7 +31,7 @@ from flows._packed import LIMIT, pack, unpack
 from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._reset import ResetGuard
-from flows._resume import CLAIM, Owner, wanted
+from flows._resume import Owner, wanted
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_value

@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
-from counterstep.reports import RunHistory, StepHistory
+from counterstep.reports import UNDOING, RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carried_step import CarriedStep
 from flows._carry import Carried
 from flows._errors import Kept
 from flows._of_legs import of_legs
 from flows._plan import OperationStep
-from flows._resume import UNDOING, Taken, TakenOver
+from flows._resume import Taken, TakenOver
 from flows._undo import NotUndone, UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)

@@ -17,9 +17,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import InvalidInput
 from activities._wire import Verdict, mark_of
-from counterstep.reports import RunHistory, fetch_events, read_run
+from counterstep.reports import UNDOING, RunHistory, fetch_events, read_run
 from flows._left import flow_origin, undos_in
-from flows._resume import UNDOING, Owner, RunRef, claim_id
+from flows._resume import Owner, RunRef, claim_id
 from flows._root import Root
 
 FAILED = frozenset(

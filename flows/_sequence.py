@@ -56,7 +56,7 @@ class Sequence(Operated, Generic[In, Out]):
     _body: ClassVar[Callable[..., Awaitable[Any]]]
     _types: ClassVar[tuple[str, ...]] = ("Input", "Output")
     _ours: ClassVar[tuple[str, ...]] = (
-        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at",
+        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at", "_authors", "_begun",
     )  # fmt: skip
     _inline: ClassVar[bool] = True
     __counterstep_input__: ClassVar[Callable[[int], RawValue | InvalidInput]]
@@ -207,9 +207,13 @@ class Sequence(Operated, Generic[In, Out]):
         Args:
             duration: how long.
             name: shown in the Temporal UI and in ``status``.
+
+        Raises:
+            HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        at.run.room()
         shown = at.run.names.give(at.path, name)
         at.run.board.set(shown, "waiting")
         try:
@@ -232,9 +236,11 @@ class Sequence(Operated, Generic[In, Out]):
         Raises:
             ApprovalRejected: with who, and why.
             ApprovalTimedOut: when nobody decided in time.
+            HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        at.run.room()
         if at.run.control.waiting(name):
             raise DefinitionError(f"approval {name!r} is waiting already")
         shown = at.run.names.give(at.path, name)

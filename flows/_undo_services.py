@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import RunHistory
+from counterstep.reports import CLAIM, UNDOING, RunHistory
 from flows import _lookup as lookup
 from flows._carry import Carried
 from flows._child import READ_CHILD
@@ -25,7 +25,7 @@ from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, plan_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
-from flows._resume import CLAIM, UNDOING, Found, RunRef, Taken, claim_id
+from flows._resume import Found, RunRef, Taken, claim_id
 from flows._undo import NotUndone, UndoSpec, wants_undo
 from flows._undone import AWAIT_UNDO, FIND_CLOSED, READ_LEFT, UNDO, Closed, Remains, Undone, Work
 

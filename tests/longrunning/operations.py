@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from temporalio import workflow
 
 from activities import Context, DefinitionError, EmptyInput, Outcome, operation
-from flows import Dag, LongRunning, Policy, Sequence, no_undo, saga
+from flows import Dag, LongRunning, Policy, Sequence, Stuck, no_undo, saga
 
 with workflow.unsafe.imports_passed_through():
     from tests.sample import FAST, a, b, c
@@ -92,6 +93,17 @@ class Legs(LongRunning[int, str, int, None], id="legs", version="1.0.0"):
             await self.wait(resume_point=f"p{self.state}")
         await self.wait(HOUR, name="long")
         return "over"
+
+
+class Forgiving(LongRunning[int, int, None, None], id="forgiving", version="1.0.0"):
+    """Go on after an undo that failed; the second leg is another step."""
+
+    async def run(self, input: int) -> int:
+        if self.resume_point == "":
+            with contextlib.suppress(Stuck):
+                await self.undo(await self.execute(a, input))
+            await self.wait(resume_point="second")
+        return (await self.execute(b, input)).output
 
 
 class Parent(Sequence[int, str], id="parent", version="1.0.0"):
