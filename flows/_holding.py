@@ -112,6 +112,6 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
     except TimeoutError:
         hold.action = Action.EXPIRED
     finally:
-        del holds[hold.step]
+        holds.pop(hold.step, None)  # it may have been taken back
     leave_memo("running", f"{hold.step}: {hold.action}{hold.note or ''}", [])
     return hold
