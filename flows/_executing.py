@@ -17,9 +17,10 @@ from activities._wire import StepHeader, Verdict
 from counterstep.reports import ExecutionSeries, Report, report_id, step_summary
 from flows._errors import OperationFailed
 from flows._metrics import count_step
+from flows._policy import Policy
 from flows._run import Run
 from flows._step import Call, settle
-from flows._undo import UndoRecord, UndoSpec, undo_one
+from flows._undo import UndoRecord, UndoSpec, undo_one, wants_undo
 
 if TYPE_CHECKING:
     from flows._scope import Scope
@@ -65,7 +66,7 @@ class Spec:
 
     def begin(self, scope: Scope) -> Executing:
         """Begin to execute it in a scope."""
-        return Executing(scope.run, scope.records, self)
+        return Executing(scope.run, scope.records, self, scope.policy)
 
     def call(self) -> Call:
         """Give what is scheduled."""
@@ -92,9 +93,9 @@ class Executing:
         settled: how it ended, once it did.
     """
 
-    def __init__(self, run: Run, records: list[UndoRecord], spec: Spec) -> None:
+    def __init__(self, run: Run, records: list[UndoRecord], spec: Spec, policy: Policy) -> None:
         """Record the undo, before anything is scheduled."""
-        self._run, self._records, self._spec = run, records, spec
+        self._run, self._records, self._spec, self._policy = run, records, spec, policy
         self._record = self._recorded()
         self.report = self._blank()
         self.settled: Settled | None = None
@@ -126,7 +127,7 @@ class Executing:
 
         Args:
             data: another input, in a tuple of one: it runs under a new key, and an effect that may be there is
-                undone first.
+                undone first, as is a failed one where the policy wants those undone.
 
         Returns:
             What runs; or why it can't.
@@ -139,13 +140,17 @@ class Executing:
 
     async def _edited(self, data: Json) -> Spec | str:
         settled = self.settled
-        if self._record is not None and settled is not None and settled.status is Status.UNKNOWN:
+        if self._record is not None and settled is not None and self._leaves(settled):
             left = await undo_one(self._run.gate, self._run, self._record)
             if left is not None:
-                return f"its unknown effect isn't undone, so it can't be edited: {left.reason}"
+                return f"what it left isn't undone, so it can't be edited: {left.reason}"
         self._forget()
         generation = settled.verdict.generation if settled else 0
         return replace(self._spec, data=data, shown=(), carried=Verdict(generation=generation + 1))
+
+    def _leaves(self, settled: Settled) -> bool:
+        """Whether something is to be undone under the key that it had."""
+        return settled.status is Status.UNKNOWN or wants_undo(settled, self._policy)
 
     def skip(self, output: tuple[Json, ...], reason: str) -> AnyReport:
         """Count it as skipped; for the undo its outcome stays what it was."""
@@ -177,14 +182,12 @@ class Executing:
         return record
 
     def _settle(self, settled: Settled) -> None:
-        result = tuple(self._spec.load(value) for value in settled.output)
         if self._record is not None:
             self._record.settled = settled
         self.settled = settled
         self.report = replace(
             self.report,
             outcome=settled.status,
-            result=result,
             error=settled.failure,
             skipped=settled.skipped,
             saved=settled.verdict.saved,
@@ -195,6 +198,8 @@ class Executing:
         )
         self._run.settled(self._spec.name, settled.status)
         count_step(str(self._spec.definition), settled.status.value)
+        # Last, since it may be refused: what is recorded took effect all the same.
+        self.report = replace(self.report, result=tuple(self._spec.load(value) for value in settled.output))
 
     def _failed(self, settled: Settled) -> OperationFailed:
         assert settled.failure is not None

@@ -101,7 +101,7 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
     except TimeoutError:
         hold.action = Action.EXPIRED
     finally:
-        del holds[hold.step]
+        holds.pop(hold.step, None)  # it may have been taken back
     left = next(iter(holds.values()), None)
     said = f"{hold.step}: {hold.action}{hold.note or ''}"
     leave_memo(left.state if left else "running", f"{left.step} waits; {said}" if left else said, [])

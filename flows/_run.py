@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -165,6 +166,16 @@ class Run:
         """Park a step's undo until an operator decides."""
         decision = await self.hold(Hold(record.step, record.definition, parked=True), policy, why)
         return decision.action or Action.EXPIRED
+
+    def take_back(self, steps: Iterable[str]) -> bool:
+        """End the parking of undos, if all of them are parked and undecided."""
+        holds = self.control.holds
+        parked = {step for step, hold in holds.items() if hold.parked and hold.action is None}
+        if not parked.issuperset(steps := set(steps)):
+            return False
+        for step in steps:
+            del holds[step]
+        return True
 
     def undo_began(self, record: UndoRecord) -> None:
         """Show that a step is being undone; it answers no call any more."""

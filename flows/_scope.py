@@ -34,6 +34,10 @@ AnySpec = Spec | ChildSpec
 Started = Executing | ExecutingChild
 
 
+class _Abandoned(Exception):
+    """Who executed a shared call was cancelled. Never leaves the scope."""
+
+
 Earlier = Callable[[], Awaitable[list[UndoRecord]]]
 """Gives the records of steps that earlier runs began: only unwinding needs them."""
 
@@ -163,16 +167,18 @@ class Scope:
         return answered or await self._shared(digest, execute)
 
     async def _shared(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
-        shared = self.run.calls.in_flight.get(digest)
-        if shared is not None:
-            return await asyncio.shield(shared)
+        while (shared := self.run.calls.in_flight.get(digest)) is not None:
+            try:
+                return await asyncio.shield(shared)
+            except _Abandoned:
+                continue  # only who asked first gave it up, perhaps for want of time
         mine: asyncio.Future[AnyReport] = asyncio.get_running_loop().create_future()
         self.run.calls.in_flight[digest] = mine
         try:
             mine.set_result(report := await execute())
             return report
         except BaseException as error:
-            mine.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            mine.set_exception(error if isinstance(error, Exception) else _Abandoned())
             mine.exception()
             raise
         finally:
@@ -185,9 +191,8 @@ class Scope:
         check_name("series", series)
         input = self._typed(op, input)
         digest = call_digest("operation", str(op.definition), self._dump(op, input), options.key)
-        while len(found := self._members(op, input, digest, series)) < n:
-            order = next(i for i in range(n) if i not in found)
-            await self.execute(op, input, replace(options, series=(series, order)))
+        while missing := set(range(n)) - (found := self._members(op, input, digest, series)).keys():
+            await self.execute(op, input, replace(options, series=(series, min(missing))))
         return [found[order] for order in range(n)]
 
     def ending(self) -> None:

@@ -20,7 +20,7 @@ from flows._full import Full
 from flows._holding import Action
 from flows._metrics import count_undo
 from flows._policy import Policy
-from flows._step import Call, Gate, settle
+from flows._step import Call, Gate, settle, wait_for
 
 
 class UndoSpec(BaseModel):
@@ -133,6 +133,14 @@ class Watcher(Protocol):
         """Wait for an operator's decision on an undo that failed."""
         ...
 
+    def take_back(self, steps: Iterable[str]) -> bool:
+        """End the parking of undos, if all of them are parked and undecided."""
+        ...
+
+
+Running = dict[asyncio.Task[NotUndone | None], str]
+"""Undos in flight, and the steps that they are of."""
+
 
 class Unwinding:
     """Undoes what took effect: a step only after all that came after it, independent ones at once.
@@ -170,23 +178,42 @@ class Unwinding:
                 self._followers[before] += 1
         self._ready = [(self._place[step], step) for step, count in self._followers.items() if count == 0]
         heapify(self._ready)
+        self._places = policy.max_parallel
+        self._parking: asyncio.Future[None]
         self.left: list[NotUndone] = []
 
     async def run(self) -> list[NotUndone]:
         """Undo, and give the steps that are not undone."""
-        running: dict[asyncio.Task[NotUndone | None], str] = {}
+        running: Running = {}
         while self._start(running):
-            done, _ = await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self._pass(running.pop(task))
-                failed = task.result()
-                self.left += [failed] if failed else []
+            if self._is_full() and self._ready and self._take_back(running):
+                await wait_for(running)
+                raise Full
+            await self._one_ends(running)
         if self._ready and self._is_full() and not self._stopped:
             raise Full
         self.left += [
             NotUndone(r.step, r.definition, self._untried) for r in self._wanted() if r.undoing is None
         ]
         return self.left
+
+    async def _one_ends(self, running: Running) -> None:
+        """Wait until an undo ends, or is parked."""
+        self._parking = parking = asyncio.get_running_loop().create_future()
+        done, _ = await workflow.wait([*running, parking], return_when=asyncio.FIRST_COMPLETED)
+        for task in [task for task in running if task in done]:
+            self._pass(running.pop(task))
+            failed = task.result()
+            self.left += [failed] if failed else []
+
+    def _take_back(self, running: Running) -> bool:
+        """Take parked undos along into the next run, where nothing else is in flight: the others don't wait for them."""
+        if not running or not self._watcher.take_back(running.values()):
+            return False
+        for task, step in running.items():
+            task.cancel()
+            self._records[step].undoing = None
+        return True
 
     @property
     def _stopped(self) -> bool:
@@ -200,13 +227,9 @@ class Unwinding:
         records = sorted(self._records.values(), key=lambda r: -r.order)
         return [record for record in records if record.wanted(self._policy)]
 
-    def _start(self, running: dict[asyncio.Task[NotUndone | None], str]) -> bool:
+    def _start(self, running: Running) -> bool:
         """Start what is ready, and say whether anything runs."""
-        while (
-            self._ready
-            and len(running) < self._policy.max_parallel
-            and not (self._stopped or self._is_full())
-        ):
+        while self._ready and len(running) < self._places and not (self._stopped or self._is_full()):
             _, step = heappop(self._ready)
             record = self._records.get(step)
             if record is not None and record.wanted(self._policy):
@@ -220,7 +243,7 @@ class Unwinding:
         while (left := await undo_one(self._gate, self._watcher, record)) is not None:
             if self._policy.on_undo_failure != "park":
                 return left
-            action = await self._watcher.undo_parked(record, left.reason, self._policy)
+            action = await self._parked(record, left.reason)
             if action is Action.SKIP:
                 record.undone = True
                 self._watcher.undo_ended(record)
@@ -228,6 +251,16 @@ class Unwinding:
             if action is not Action.RETRY:
                 return left
         return None
+
+    async def _parked(self, record: UndoRecord, why: str) -> Action:
+        """Let an operator decide; meanwhile others have its place."""
+        self._places += 1
+        if not self._parking.done():
+            self._parking.set_result(None)
+        try:
+            return await self._watcher.undo_parked(record, why, self._policy)
+        finally:
+            self._places -= 1
 
     def _pass(self, step: str) -> None:
         for before in self._after[step]:

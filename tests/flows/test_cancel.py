@@ -119,6 +119,26 @@ def undo_sync_wait(ctx: Context[World], input: int, outcome: Outcome[int]) -> No
     ctx.deps.record("undo sync", str(outcome.status), outcome.output)
 
 
+class Impatient(Sequence[int, list[int]], id="impatient", version="1.0.0"):
+    """Two equal calls at once, of which the first has half a second."""
+
+    async def run(self, input: int) -> list[int]:
+        return await self.gather(self._hurried(input), self._late(input))
+
+    async def _hurried(self, input: int) -> int:
+        try:
+            return await asyncio.wait_for(self._output(input), 0.5)
+        except TimeoutError:
+            return -1
+
+    async def _late(self, input: int) -> int:
+        await asyncio.sleep(0.1)
+        return await self._output(input)
+
+    async def _output(self, input: int) -> int:
+        return (await self.execute(x, input)).output
+
+
 CHOSEN: dict[str, Operation[int, int]] = {
     "local": local_wait,
     "slow": fails_slowly,
@@ -186,7 +206,17 @@ class TimesOut(Sequence[int, str], id="times-out", version="1.0.0"):
         return "in time"
 
 
-FLOWS: tuple[Any, ...] = (*CHOSEN.values(), Others, Always, Line, Kept, Parallel, Stubborn, TimesOut)
+FLOWS: tuple[Any, ...] = (
+    *CHOSEN.values(),
+    Others,
+    Always,
+    Line,
+    Kept,
+    Parallel,
+    Stubborn,
+    TimesOut,
+    Impatient,
+)
 
 
 @asynccontextmanager
@@ -343,6 +373,25 @@ async def test_a_body_may_time_a_step_out(client: Client, world: World, task_que
         handle = await start(client, TimesOut, 5, id=new_id(), task_queue=task_queue)
         assert await asyncio.wait_for(handle.result(), 60) == "timed out"
     assert world.calls == ["begin x"]
+    await replays(client, handle)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_who_shares_a_call_is_not_cancelled_with_who_asked_first(
+    client: Client, world: World, task_queue: str, batch: bool, given_up: bool
+) -> None:
+    """Two equal calls share one execution, which the first one times out: the second one has its own, or ends too."""
+    async with flow_worker(client, task_queue, batch=batch):
+        handle = await start(client, Impatient, 5, id=new_id(), task_queue=task_queue)
+        await eventually(lambda: world.calls == ["begin x"] * 2)
+        if given_up:
+            await handle.cancel()
+            await failure_of(handle)
+        else:
+            world.switch("go-x")
+            assert await asyncio.wait_for(handle.result(), 60) == [-1, 10]
+    ends = [("undo x", "unknown", None)] * 2 if given_up else ["end x"]
+    assert world.calls == ["begin x", "begin x", *ends]
     await replays(client, handle)
 
 

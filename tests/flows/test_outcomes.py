@@ -6,7 +6,8 @@ import asyncio
 import time
 from datetime import timedelta
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
+from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from activities import Context, Outcome, OutcomeUnknown, Skip, Unrecoverable, operation
@@ -91,6 +92,38 @@ class One(Sequence[Case, str], id="one", version="1.0.0"):
         except OperationFailed as error:
             raise ApplicationError(f"{error.report.outcome}") from error
         raise ApplicationError(f"{report.outcome}")
+
+
+class Shy(BaseModel):
+    """Fits in activities only, as where worker and flow have different code."""
+
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def _not_here(cls, n: int) -> int:
+        if workflow.in_workflow():
+            raise ValueError("not in a flow")
+        return n
+
+
+@operation(id="shy-op", version="1.0.0")
+async def shy_op(ctx: Context[World], input: int) -> Shy:
+    """Save something, and give what the flow can't read."""
+    await ctx.save("mine")
+    return Shy(n=input)
+
+
+@shy_op.undo(retry=FAST)
+async def undo_shy(ctx: Context[World], input: int, outcome: Outcome[Shy]) -> None:
+    ctx.deps.record("undo", str(outcome.status), outcome.output and outcome.output.n, outcome.saved)
+
+
+class Shyly(Sequence[int, int], id="shyly", version="1.0.0"):
+    """Run it."""
+
+    async def run(self, input: int) -> int:
+        return (await self.execute(shy_op, input)).output.n
 
 
 async def run(
@@ -229,6 +262,18 @@ async def test_output_that_is_too_large_is_unknown_and_not_repeated(
     assert found[-1][0] == "ResultTooLarge"
     assert found[1] == ("ApplicationError", "unknown")
     assert without_keys(world) == [("act", 1, None), ("undo", "unknown", None, None, None)]
+
+
+async def test_an_output_that_the_flow_cannot_read_is_done_all_the_same(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """What is recorded as done is told so to the undo, with its output and what was saved."""
+    async with serve(shy_op, Shyly, cache=cache) as client:
+        handle = await start(client, Shyly, 7, id=new_id(), task_queue=task_queue)
+        kind, message = causes(await failure_of(handle))[-1]
+        assert (await handle.query("status"))["steps"] == {"shy-op": "undone"}
+    assert (kind, "shy-op: output" in message, "not in a flow" in message) == ("InvalidInput", True, True)
+    assert world.calls == [("undo", "done", 7, "mine")]
 
 
 async def test_system_exit_ends_the_step(serve: Serve, world: World, task_queue: str) -> None:

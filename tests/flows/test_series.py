@@ -36,6 +36,18 @@ async def test_a_series_runs_in_order_and_grows(scripts: Scripts, world: World, 
     assert len(world.calls) == 7
 
 
+async def test_a_gap_in_a_series_is_filled(scripts: Scripts, world: World, cache: int) -> None:
+    """Order 1 of three is undone: n=2 executes it again, under a name of its own, and n=4 one more."""
+    script = [do("count", 1, series="A", n=3), do("undo", "A.1")]
+    script += [do("count", 1, series="A", n=n) for n in (2, 4)]
+    async with scripts(cache=cache) as run:
+        _, _, two, four = await run(*script)
+    assert (outputs(two), column(two, "order")) == ([1, 4], [0, 1])
+    assert (outputs(four), column(four, "order")) == ([1, 4, 3, 5], [0, 1, 2, 3])
+    assert column(four, "step") == ["A.0", "A.1.2", "A.2", "A.3"]
+    assert world.calls == [*[("count", 1)] * 3, ("undo count", 1, "done", 2), *[("count", 1)] * 2]
+
+
 async def test_a_failed_member_keeps_what_was_done(scripts: Scripts, world: World) -> None:
     """OPS-49: n=5, third call fails: error with reports 0, 1; again in that run: order 2 is used again."""
     world.switch("fail-count-3")

@@ -79,6 +79,13 @@ def held_line(dag: Dag, params: EmptyInput) -> Step[Made]:
     return dag.append("last", work, {"number": first.ref("id")})
 
 
+@saga(id="parking-wide", version="1.0.0", policy=Policy(on_undo_failure="park", max_parallel=1))
+def parking_wide(dag: Dag, params: EmptyInput) -> None:
+    """Nine steps that need nothing of each other, then one more; one at a time, and failed undos are parked."""
+    dag.append_parallel(*(dag.step(f"n{number}", work, {}) for number in range(9)))
+    dag.append("last", work, {})
+
+
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on as new after 30 events, which is about four steps."""
@@ -372,3 +379,23 @@ async def test_an_undo_that_failed_before_an_edit_is_tried_again(
     assert found[0][1].split("\n")[1:] == ["not undone: first (work@1.0.0): RuntimeError: undo of first down"]
     assert world.calls.count(("undo first", "unknown")) == 6
     assert undone(world) == [f"n{n}" for n in reversed(range(7))]
+
+
+@pytest.mark.parametrize("room", [30, 9000], ids=["full", "cap"])
+async def test_a_parked_undo_does_not_stop_the_others(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """The first undo is parked while the history gets full, or has the only place: all the others end all the same."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", room)
+    for switch in ("fail-last", "fail-undo-n8"):
+        world.switch(switch)
+    async with serve(work, parking_wide) as client:
+        handle = await start(client, parking_wide, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: len(undone(world)) == 8)
+        newest = client.get_workflow_handle(handle.id)
+        await shows(newest, "n8", "parked")
+        assert set(undone(world)) == {f"n{n}" for n in range(8)}
+        world.switch("fail-undo-n8", on=False)
+        await newest.execute_update("retry", {"step": "n8"})
+        assert causes(await failure_of(handle, 60))[0][0] == "RolledBack"
+    assert undone(world)[8:] == ["n8"]

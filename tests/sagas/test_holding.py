@@ -50,6 +50,12 @@ def holding_then_keeping(dag: Dag, params: EmptyInput) -> Step[Made]:
     return chain(dag)
 
 
+@saga(id="holding-always", version="1.0.0", policy=Policy(on_failure="hold", undo_failed_step="always"))
+def holding_always(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """Held when a step fails, which is undone too."""
+    return chain(dag)
+
+
 @saga(id="parking", version="1.0.0", policy=Policy(on_undo_failure="park"))
 def parking(dag: Dag, params: EmptyInput) -> Step[Made]:
     """A line whose failed undos are parked."""
@@ -97,7 +103,7 @@ class HoldingSequence(
 
 FLOWS = (
     holding, holding_shortly, holding_then_keeping, parking, pivoting, hurried, hurried_holding, hurried_pivoting,
-    HoldingSequence,
+    holding_always, HoldingSequence,
 )  # fmt: skip
 
 
@@ -184,6 +190,24 @@ async def test_a_held_step_is_edited(serve: Serve, world: World, task_queue: str
         await handle.execute_update("edit", {"step": "b", "input": {"number": 9}})
         assert await handle.result() == Made(id=9, name="c")
     assert world.calls == ["a", "b", ("undo b", "unknown"), "undone b", "b", "c"]
+
+
+async def test_a_failed_step_is_undone_before_it_is_edited_under_always(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """b failed, and failed steps are undone too: its first input and key are, once, before it runs with another input."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding_always, task_queue)
+        await shows(handle, "b", "held")
+        world.switch("fail-b", on=False)
+        world.switch("fail-c")
+        await handle.execute_update("edit", {"step": "b", "input": {"number": 9}})
+        await shows(handle, "c", "held")
+        await handle.execute_update("unwind", {"step": "c"})
+        await failure_of(handle)
+    undos = [("undo c", "failed"), "undone c", ("undo b", "done"), "undone b", ("undo a", "done"), "undone a"]
+    assert world.calls == ["a", "b", ("undo b", "failed"), "undone b", "b", "c", *undos]
 
 
 async def test_unwind_ends_a_hold(serve: Serve, world: World, task_queue: str) -> None:
