@@ -108,16 +108,14 @@ class _Inbound(WorkflowInboundInterceptor):
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         flow = workflow.instance()
-        handler = workflow.get_signal_handler(input.signal) or workflow.get_dynamic_signal_handler()
-        if _is_ours(handler) or not hasattr(flow, "_authors"):
+        if not _of_author(flow, input.signal):
             return await super().handle_signal(input)
         handle = super().handle_signal
         await flow._authors(lambda: handle(input))
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
         flow = workflow.instance()
-        handler = workflow.get_update_handler(input.update) or workflow.get_dynamic_update_handler()
-        if not _is_ours(handler) and hasattr(flow, "_begun"):
+        if _of_author(flow, input.update):
             await flow._begun()
         return await super().handle_update_handler(input)
 
@@ -159,9 +157,10 @@ class StepInterceptor(Interceptor):
         return type("_Inbound", (_Inbound,), {"outbound": outbound, "watcher": self.watcher})
 
 
-def _is_ours(handler: Callable[..., Any] | None) -> bool:
-    """Whether a handler is the framework's own, which knows of runs that haven't begun."""
-    return (getattr(handler, "__module__", None) or "").partition(".")[0] == "flows"
+def _of_author(flow: Any, name: str) -> bool:
+    """Whether a signal or an update is the author's, and not the framework's, which knows of runs that haven't begun."""
+    ours = getattr(type(flow), "__counterstep_handlers__", None)
+    return ours is not None and name not in ours
 
 
 def _handler_of(update: str) -> Callable[..., Any] | None:

@@ -159,6 +159,8 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
         if resume_point is not None:
             await legs.end(at.run.board, self.state_schema, self.metadata_schema, resume_point)
 
+    __counterstep_handlers__ = Sequence.__counterstep_handlers__ | {TOLD}
+
     @workflow.signal(name=TOLD, description="What this run waits for has ended")
     def _told(self, token: str) -> None:
         if hasattr(self, "_legs"):

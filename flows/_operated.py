@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from temporalio import workflow
 
@@ -160,6 +160,9 @@ class Operated:
         _must_be_held(self, note, Action.EDIT)
 
     # Temporal gives a handler that is async as `*args`; what it takes, is asked of it here.
+    __counterstep_handlers__: ClassVar[frozenset[str]] = frozenset(
+        ("approve", "reject", "pause", "unpause", "stop", "retry", "unwind", "skip", "edit")
+    )
     __counterstep_updates__ = MappingProxyType({"skip": _skip, "edit": _edit})
 
     # The sandbox looks at each attribute of the class for each run, and nobody calls these by name.

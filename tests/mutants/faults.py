@@ -73,9 +73,9 @@ MUTANTS = (
         (
             ("        self._record = self._recorded()\n", "        self._record = None\n"),
             (
-                "        result = tuple(self._spec.load(value) for value in settled.output)\n        if self._record",
-                "        result = tuple(self._spec.load(value) for value in settled.output)\n"
-                "        self._record = self._recorded() if settled.error is None else None\n        if self._record",
+                "        if self._record is not None:\n            self._record.settled = settled\n        self.settled",
+                "        self._record = self._recorded() if settled.error is None else None\n"
+                "        if self._record is not None:\n            self._record.settled = settled\n        self.settled",
             ),
         ),
         (OUTCOMES, "tests/flows/test_cancel.py"),
