@@ -40,6 +40,8 @@ async def keyed(ctx: Context[World], input: Given) -> Made:
 @keyed.undo(retry=FAST)
 async def undo_keyed(ctx: Context[World], input: Given, outcome: Outcome[Made]) -> None:
     ctx.deps.record(ctx.step, ctx.idempotency_key)
+    if ctx.deps.is_on(f"hold-undo-{ctx.step}"):
+        await ctx.deps.wait("go-undo")
 
 
 @saga(id="keyed-line", version="1.0.0")
