@@ -170,9 +170,10 @@ class Run:
         """End the parking of undos, if all of them are parked and undecided."""
         holds = self.control.holds
         parked = {step for step, hold in holds.items() if hold.parked and hold.action is None}
-        if not parked.issuperset(steps := set(steps)):
+        wanted = set(steps)
+        if not parked.issuperset(wanted):
             return False
-        for step in steps:
+        for step in wanted:
             del holds[step]
         return True
 
