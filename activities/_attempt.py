@@ -7,7 +7,6 @@ next attempt believes a mark only if it is the previous attempt's; anything else
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -122,14 +121,19 @@ class Attempt:
 
         return asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
 
-    async def record(self) -> None:
-        """Write the mark on both channels: the throttled one would overwrite the durable one."""
+    async def record(self) -> bool:
+        """Write the mark on both channels: the throttled one would overwrite the durable one.
+
+        Returns:
+            Whether somebody has paused the activity.
+        """
         activity.heartbeat(self.mark)
         handle = self.client.get_async_activity_handle(task_token=self.info.task_token)
-        with contextlib.suppress(
-            AsyncActivityCancelledError
-        ):  # recorded all the same; the SDK tells the handler
+        try:
             await handle.heartbeat(self.mark)
+        except AsyncActivityCancelledError as told:  # recorded all the same; the SDK tells the handler
+            return bool(told.details and told.details.paused)
+        return False
 
 
 def _after(info: activity.Info, carried: Verdict) -> Verdict:

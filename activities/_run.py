@@ -174,12 +174,12 @@ class _Execution:
                 self._change_input(error, typed)
             except Exception as wrong:
                 return encode.failure(attempt, wrong, raw, final=True)
-            if attempt.verdict.tells_more_than(attempt.carried):
-                # A cancel that comes while the server waits would say nothing of it.
-                return encode.failure(attempt, error, raw, told=True)
+        paused = False
         with contextlib.suppress(RPCError):  # without the mark, the next attempt takes this one for lost
-            await attempt.record()
-        return encode.failure(attempt, error, raw)
+            paused = await attempt.record()
+        # A cancel that comes while the server waits would say nothing of it; but only the server keeps a pause.
+        told = typed is not None and not paused and attempt.verdict.tells_more_than(attempt.carried)
+        return encode.failure(attempt, error, raw, told=told)
 
     def _final(self, error: BaseException) -> bool:
         policy = self.attempt.info.retry_policy

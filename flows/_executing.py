@@ -109,7 +109,7 @@ class Executing:
         """
         self._run.board.set(self._spec.name, "running")
         try:
-            settled, cancelled = await settle(self._run.gate, self._spec.call())
+            settled, cancelled = await settle(self._run.gate, self._spec.call(), self._run.has_room)
         except asyncio.CancelledError:
             if self._record is not None:
                 self._records.remove(self._record)

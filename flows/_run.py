@@ -137,13 +137,18 @@ class Run:
         Raises:
             HistoryLimit: when another step would take its room.
         """
-        events = self.info.get_current_history_length() + EVENTS_AN_UNDO * (self._undoable + 2)
-        if events > EVENT_LIMIT or self.info.get_current_history_size() + self._undo_bytes > BYTE_LIMIT:
+        if not self.has_room():
             written = f"{self.info.get_current_history_length()} events are written"
             raise HistoryLimit(
                 f"{self.definition}: {written}, and undoing {self._undoable} steps needs the rest; "
                 "split the work, or start parts of it as flows of their own"
             )
+
+    def has_room(self) -> bool:
+        """Whether unwinding still fits into the history after another step, or another attempt of one."""
+        events = self.info.get_current_history_length() + EVENTS_AN_UNDO * (self._undoable + 2)
+        size = self.info.get_current_history_size() + self._undo_bytes
+        return events <= EVENT_LIMIT and size <= BYTE_LIMIT
 
     def holds(self, policy: Policy) -> bool:
         """Whether a failed step waits for an operator."""
@@ -171,9 +176,10 @@ class Run:
         """End the parking of undos, if all of them are parked and undecided."""
         holds = self.control.holds
         parked = {step for step, hold in holds.items() if hold.parked and hold.action is None}
-        if not parked.issuperset(steps := set(steps)):
+        wanted = set(steps)
+        if not parked.issuperset(wanted):
             return False
-        for step in steps:
+        for step in wanted:
             del holds[step]
         return True
 

@@ -81,12 +81,13 @@ class Gate(Protocol):
         ...
 
 
-async def settle(gate: Gate, call: Call) -> tuple[Settled, bool]:
+async def settle(gate: Gate, call: Call, room: Callable[[], bool] = lambda: True) -> tuple[Settled, bool]:
     """Schedule an activity, again where an execution was lost, and wait for its true end.
 
     Args:
         gate: what it passes first.
         call: what to schedule.
+        room: whether the history has room for another attempt; without it, it ends as the last one did.
 
     Returns:
         How it ended, and whether a cancel arrived meanwhile, which the caller passes on.
@@ -96,7 +97,7 @@ async def settle(gate: Gate, call: Call) -> tuple[Settled, bool]:
     """
     await gate.ready(call.size, local=call.local)
     settled, cancelled = await _dispatch(gate, call)
-    while not cancelled and (delay := _again(call, settled)) is not None:
+    while not cancelled and (delay := _again(call, settled)) is not None and room():
         call = replace(call, carried=settled.verdict, header=_next(call, settled.verdict))
         try:
             if delay > _NOW:

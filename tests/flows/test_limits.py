@@ -13,10 +13,10 @@ from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Worker
 
-from activities import Context, Registry, operation
+from activities import Context, Outcome, Registry, Retry, operation
 from flows import CounterstepPlugin, OperationFailed, Sequence, start
 from tests.conftest import Serve
-from tests.sample import a, b, local_a
+from tests.sample import FAST, a, b, local_a
 from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -52,6 +52,31 @@ async def slow(ctx: Context[World], input: int) -> int:
     ctx.deps.record("slow", ctx.attempt, ctx.idempotency_key)
     await ctx.deps.wait("go-slow", 60)
     return input
+
+
+@operation(
+    id="for-ever",
+    version="1.0.0",
+    timeout=timedelta(milliseconds=50),
+    retry=Retry(0, initial=timedelta(milliseconds=1), factor=1),
+)
+async def for_ever(ctx: Context[World], input: int) -> int:
+    """Take too long, however often it is tried."""
+    await asyncio.sleep(5)
+    return input
+
+
+@for_ever.undo(retry=FAST)
+async def undo_for_ever(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo for ever", str(outcome.status))
+
+
+class Forever(Sequence[int, int], id="tried-for-ever", version="1.0.0"):
+    """A step, then one that is tried for ever."""
+
+    async def run(self, input: int) -> int:
+        await self.execute(a, input)
+        return (await self.execute(for_ever, input)).output
 
 
 class Parallel(Sequence[Text, int], id="parallel-texts", version="1.0.0"):
@@ -123,7 +148,22 @@ class Mixed(Sequence[int, int], id="mixed", version="1.0.0"):
         return (await self.execute(b, (await self.execute(local_a, input)).output)).output
 
 
-DEFINITIONS = (a, b, local_a, measure, shout, slow, Parallel, Shout, Bodies, Many, Waits, Mixed)
+DEFINITIONS = (
+    a,
+    b,
+    local_a,
+    measure,
+    shout,
+    slow,
+    for_ever,
+    Forever,
+    Parallel,
+    Shout,
+    Bodies,
+    Many,
+    Waits,
+    Mixed,
+)
 
 
 async def test_fan_out_is_split_by_bytes(serve: Serve, world: World, task_queue: str, cache: int) -> None:
@@ -134,6 +174,20 @@ async def test_fan_out_is_split_by_bytes(serve: Serve, world: World, task_queue:
         )
         assert await handle.result() == 12 * 900_000
     assert world.calls == [("measure", 900_000)] * 12
+
+
+async def test_attempts_of_the_flow_leave_room_for_unwinding(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step times out again and again, without a limit of attempts: it ends as unknown while undos still fit."""
+    monkeypatch.setattr("flows._run.EVENT_LIMIT", 100)
+    async with serve(*DEFINITIONS) as client:
+        handle = await start(client, Forever, 1, id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle, 60))
+        assert 80 < len(await events_of(handle)) < 120
+    assert found[0][0] == "RolledBack"
+    assert found[1][1].startswith("step for-ever (for-ever@1.0.0) has an unknown outcome after ")
+    assert world.calls == [("a", 1), ("undo for ever", "unknown"), ("undo a", 1, "done", 2)]
 
 
 async def test_too_large_an_input_is_refused_before_it_is_scheduled(

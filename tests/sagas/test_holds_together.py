@@ -39,13 +39,13 @@ def asking_late(dag: Dag, params: EmptyInput) -> Step[Made]:
 
 
 class Hurried(
-    Sequence[int, str], id="hurried-parent", version="1.0.0", policy=Policy(deadline=timedelta(seconds=1))
+    Sequence[int, str], id="hurried-parent", version="1.0.0", policy=Policy(deadline=timedelta(seconds=5))
 ):
     """A child with a pivot, a wait, then a step."""
 
     async def run(self, input: int) -> str:
         await self.execute(pivoting_child, EmptyInput(), child=True)
-        await self.wait(timedelta(seconds=2))
+        await self.wait(timedelta(seconds=6))
         return (await self.execute(work, Given(), step="last")).output.name
 
 
@@ -121,10 +121,10 @@ async def test_a_rejection_after_the_pivot_is_held(
 
 
 async def test_the_deadline_holds_a_sequence_after_a_pivot(
-    serve: Serve, world: World, task_queue: str, cache: int
+    serve: Serve, world: World, task_queue: str
 ) -> None:
     """Section 5: no new step passes that hold, and a run that completes isn't shown as held."""
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, *FLOWS) as client:
         handle = await start(client, Hurried, 1, id=new_id(), task_queue=task_queue)
         await shows(handle, "deadline", "held")
         await asyncio.sleep(2)  # the wait is over by then
