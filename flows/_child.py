@@ -206,7 +206,8 @@ class ExecutingChild:
         spec, run, now = self._spec, self._run, workflow.now()
         self._handed = left = left.under(f"{spec.namespace}/")
         run.not_undone += left.not_undone
-        run.pivoted = run.pivoted or left.pivoted
+        if left.pivoted:
+            run.pivots.add(spec.name)
         for taken in left.steps:
             record = taken.record(run.order())
             if record is not None:

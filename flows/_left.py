@@ -108,13 +108,17 @@ def _partly_undone(taken: Taken, undone: Iterable[str]) -> bool:
 
 
 def _of_legs(runs: Sequence[RunHistory]) -> Sequence[RunHistory]:
-    """Name the steps of a long-running operation with their legs, since each leg gives names anew."""
+    """Name what is in the legs of a long-running operation with its leg, since each leg gives names anew."""
     legs = [carried.leg if (carried := Carried.unpack(run.input)) else None for run in runs]
     if not any(legs):
         return runs
     numbered = zip(runs, (leg.number if leg else 0 for leg in legs), strict=True)
     return [
-        replace(run, steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps))
+        replace(
+            run,
+            steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps),
+            inline=tuple(replace(one, name=in_leg(one.name, number)) for one in run.inline),
+        )
         for run, number in numbered
     ]
 

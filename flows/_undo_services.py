@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import RunHistory
+from counterstep.reports import RunHistory, in_legs
 from flows import _lookup as lookup
 from flows._carry import Carried
 from flows._child import READ_CHILD
@@ -22,7 +22,7 @@ from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._handed import ALL, Handed, spliced
 from flows._left import flow_origin, merged
-from flows._left_plan import Untraced, plan_of, plans_of
+from flows._left_plan import Untraced, all_plans_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
 from flows._resume import CLAIM, UNDOING, Found, RunRef, Taken, claim_id
@@ -161,7 +161,7 @@ class UndoServices:
         Raises:
             OperationNotFound: when no worker of this queue could undo it.
         """
-        if known and spec is None:
+        if taken.header.no_undo or (known and spec is None):
             return None
         if spec is not None and spec.task_queue is not None:
             return spec
@@ -174,22 +174,25 @@ class UndoServices:
 
 def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     """Give what a closed child left: to its parent, or, where it is stuck, to nobody."""
-    plan, begun = plan_of(run), {step.step for each in gathered.runs for step in each.forward()}
-    pivots = (
-        {step.name for step in plan.steps if isinstance(step, OperationStep) and step.pivot}
-        if plan
-        else set()
-    )
     if run.failure is not None and Failure.of(run.failure).type == Stuck.__name__:
         stuck = tuple(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
         return Handed(not_undone=(*stuck, *remains.missing))
     whole = Handed(
-        steps=remains.steps, after=remains.after, not_undone=remains.missing, pivoted=bool(pivots & begun)
+        steps=remains.steps,
+        after=remains.after,
+        not_undone=remains.missing,
+        pivoted=any(map(_pivoted, gathered.runs)),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
     reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
     return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *remains.missing))
+
+
+def _pivoted(run: RunHistory) -> bool:
+    """Whether a pivot was scheduled in a run, or in those that it went on from."""
+    carried = Carried.unpack(run.input)
+    return bool(carried and carried.pivoted) or any(step.header.pivot for step in run.forward())
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:
@@ -201,11 +204,10 @@ def _why(runs: Iterable[RunHistory], step: str) -> str:
 def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
     """Give the local steps that may have run without a trace, in whichever run, unless another run tells of them."""
     undone = set(gathered.left.undone)
-    for run in gathered.runs:
-        plan = plan_of(run)
-        for found in Untraced(run, plan).find() if plan else ():
-            if found.step not in undone:
-                yield found
+    for run in in_legs(gathered.runs):
+        for path, plan in all_plans_of(run):
+            found = Untraced(run, plan, path).find()
+            yield from (step for step in found if step.step not in undone)
 
 
 def _cause(gathered: Gathered) -> Failure | None:

@@ -21,9 +21,9 @@ from counterstep.gateway._errors import GatewayError, invalid
 from counterstep.gateway._start_request import Start, already_there
 from counterstep.gateway._temporal import Temporal
 from flows import InvalidPlan, Saga
-from flows._dispatcher import PLAN
 from flows._operation_name import operation_name
 from flows._plan_read import checked_plan
+from flows._resolved import PLAN
 
 REQUEST_ID_LIMIT = 128
 _MEMO = "counterstep.request"
