@@ -8,6 +8,9 @@ ARGS    ?=
 JOBS    ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -gt 2 ] && echo "$$n" || echo 2)
 NIGHTLY ?= 3.12 3.13
 
+# The sandbox executes test modules again for each run: without their compiled form that takes longer than the run.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN     := $(VENV)/bin
 CODE    := $(wildcard activities flows counterstep worker.py examples)
 LINTED  := $(CODE) $(wildcard bench tests docker)

@@ -50,7 +50,6 @@ class Carried(BaseModel):
         cause: why it unwinds.
         not_undone: steps whose undo failed, or was not tried.
         pivoted: whether the pivot was passed.
-        keeping: whether a hold decided to keep everything.
         paused: whether it is paused.
         cancelled: whether a cancel ends it.
         stopped: who stopped it.
@@ -77,7 +76,6 @@ class Carried(BaseModel):
     cause: Failure | None = None
     not_undone: tuple[NotUndone, ...] = ()
     pivoted: bool = False
-    keeping: bool = False
     paused: bool = False
     cancelled: bool = False
     stopped: Note | None = None
@@ -121,6 +119,7 @@ class Carried(BaseModel):
         """Give what was asked of the run back."""
         control.paused, control.cancelled = self.paused or control.paused, self.cancelled or control.cancelled
         control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
+        control.closed = self.phase == "unwinding"
 
 
 def take_along(
@@ -156,7 +155,6 @@ def take_along(
         cause=None if cause is None else Failure.of(cause),
         not_undone=tuple(run.not_undone),
         pivoted=run.pivoted,
-        keeping=run.keeping,
         paused=control.paused,
         cancelled=control.cancelled,
         stopped=control.stopped,
@@ -170,7 +168,6 @@ def restore(carried: Carried, run: Run) -> None:
     """Give a run what the one before it left, but for the records of its steps."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.spans.restore(carried.origin, carried.spans)
-    run.keeping = carried.keeping
     if carried.pivoted:
         run.pivots.add("in an earlier run")
     run.not_undone = list(carried.not_undone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
@@ -14,6 +14,10 @@ from flows._errors import ApprovalRejected, ApprovalTimedOut
 
 if TYPE_CHECKING:
     from flows._holding import Hold
+
+
+DEADLINE = "deadline"
+"""Under this name a run is held whose deadline passed after its pivot."""
 
 
 class Decision(BaseModel):
@@ -74,6 +78,9 @@ class Control:
         approvals: those that wait, by name.
         holds: steps that wait for an operator, by name.
         expired: whether the flow's deadline has passed before its pivot.
+        failed: why the author's signal handler failed, which fails the flow.
+        begun: whether the author's code has begun.
+        closed: whether the flow unwinds, so that what is asked changes nothing any more.
         early: decisions that came before the flow had begun, by name of the approval; whether each is a rejection.
     """
 
@@ -84,6 +91,9 @@ class Control:
     approvals: dict[str, Approval] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     expired: bool = False
+    failed: BaseException | None = None
+    begun: bool = False
+    closed: bool = False
     early: dict[str, tuple[Decision, bool]] = field(default_factory=dict)
 
     @property
@@ -91,28 +101,51 @@ class Control:
         """Whether the run is to unwind, whatever its policy says."""
         return self.cancelled or self.stopped is not None or self.expired
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing new may be scheduled for now: paused, or held by the deadline."""
+        return self.paused or DEADLINE in self.holds
+
     async def unpaused(self) -> None:
-        """Wait until the run isn't paused."""
-        if self.paused:
-            await workflow.wait_condition(lambda: not self.paused)
+        """Wait until something new may be scheduled."""
+        if self.waits:
+            await workflow.wait_condition(lambda: not self.waits)
+
+    def begin(self, body: asyncio.Task[object]) -> None:
+        """Take the task that runs the author's code; what was asked before ends it at once."""
+        self.body, self.begun = body, True
+        if self.ending:
+            self._end()
 
     def cancel(self) -> None:
         """Cancel the run: it unwinds at once, also while paused."""
-        asked, self.cancelled = self.ending, True
-        self._end(asked)
+        self._ask(cancelled=True)
 
     def expire(self) -> None:
         """End the run by its deadline: it unwinds at once, also while paused."""
-        asked, self.expired = self.ending, True
-        self._end(asked)
+        self._ask(expired=True)
 
     def stop(self, note: Note) -> None:
         """Stop the run: it unwinds at once, also while paused, then fails."""
-        asked, self.stopped = self.ending, self.stopped or note
-        self._end(asked)
+        self._ask(stopped=self.stopped or note)
 
-    def _end(self, asked: bool) -> None:
-        if not asked and self.body is not None:
+    def fail(self, error: BaseException) -> None:
+        """Fail the flow, as its body would, with what the author's signal handler raised."""
+        if self.body is not None and not self.ending and self.failed is None:
+            self.failed = error
+            self._end()
+
+    def _ask(self, **asked: Any) -> None:
+        if self.closed:
+            return
+        before = self.ending
+        for name, value in asked.items():
+            setattr(self, name, value)
+        if not before:
+            self._end()
+
+    def _end(self) -> None:
+        if self.body is not None:
             self.paused = False
             self.body.cancel()
 

@@ -17,6 +17,7 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Resul
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
+from flows._control import DEADLINE
 from flows._errors import (
     DeadlineExceeded,
     ExecutionStopped,
@@ -30,11 +31,10 @@ from flows._errors import (
 )
 from flows._full import Full, full
 from flows._handed import Handed, handed
-from flows._holding import DEADLINE, Action, Hold
-from flows._policy import Policy
+from flows._holding import Action, Hold
 from flows._run import Run
 from flows._scope import Scope
-from flows._status import ENDED_WELL, leave_memo
+from flows._status import ENDED_WELL, leave_memo, still_held
 from flows._step import wait_for
 from flows._undo import NotUndone, Unwinding, undo_one
 
@@ -66,7 +66,7 @@ class Flow:
             asyncio.CancelledError: when it was cancelled and unwound.
         """
         control = self.run.control
-        control.body = task = asyncio.create_task(self._result(body))
+        control.begin(task := asyncio.create_task(self._result(body)))
         deadline = asyncio.create_task(self._deadline())
         while not task.done():
             try:
@@ -75,10 +75,11 @@ class Flow:
                 control.cancel()
         control.body = None
         deadline.cancel()
-        if not task.cancelled() and isinstance(task.exception(), Full):
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if isinstance(error, Full) and not control.failed:
             return await self._continue(None)
         await self._check_reset()
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        error = error if control.ending else control.failed or error
         if isinstance(error, workflow.ContinueAsNewError):
             error = DefinitionError(
                 f"{self.run.definition} continued as new by itself, so nothing in it could be undone"
@@ -119,17 +120,25 @@ class Flow:
         task.result()
 
     def _complete(self, result: Any) -> Any:
+        self.scope.working.close()
         self.scope.end(Status.DONE, (_plain_json(result),))
         self.run.board.move("completed")
         if self.run.not_undone:
             leave_memo("stuck", "completed, but an inner flow left steps that are not undone", self._left())
+        elif still_held():
+            leave_memo("completed", "the deadline passed after the pivot", [])
         return result
 
     async def _fail(self, error: BaseException) -> Json:
         if not unwinds(error):
             raise error  # a bug: Temporal retries the task until fixed code arrives
+        self.scope.working.close()
+        unwinding = not self.run.pivoted and (
+            self.run.control.ending or not self.run.keeps(self.scope.policy)
+        )
+        if unwinding:
+            await self._settle()
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
-        unwinding = not self.run.pivoted and (self.run.control.ending or not self._keeps)
         if unwinding and not await self._unwind(cause):
             return await self._continue(cause)
         await self._check_reset()
@@ -140,6 +149,16 @@ class Flow:
             await _cancelled_here()
         raise end
 
+    async def _settle(self) -> None:
+        """Wait for what is in flight beside the body, which a cancel meanwhile hurries."""
+        task = asyncio.create_task(self.scope.settle())
+        while not task.done():
+            try:
+                await workflow.wait([task])
+            except asyncio.CancelledError:
+                self.run.control.cancel()
+        task.result()
+
     def _asked(self) -> CounterstepError | None:
         """Give the cause of an end that somebody, or the clock, asked for."""
         control, who = self.run.control, self.run.definition
@@ -148,11 +167,6 @@ class Flow:
         if control.expired and not control.cancelled:
             return DeadlineExceeded(f"{who} didn't end within {self.scope.policy.deadline}")
         return None
-
-    @property
-    def _keeps(self) -> bool:
-        """Whether a failure leaves everything in place."""
-        return self.run.keeping or keeps(self.scope.policy)
 
     async def _deadline(self) -> None:
         """End the run when its time is over; after the pivot hold it instead, which no new step passes."""
@@ -165,7 +179,9 @@ class Flow:
             run.control.expire()
             return
         hold = await run.hold(
-            Hold(DEADLINE, str(run.definition)), policy, f"the deadline of {policy.deadline} has passed"
+            Hold(DEADLINE, str(run.definition), typed=False),
+            policy,
+            f"the deadline of {policy.deadline} has passed",
         )
         if hold.action is Action.EXPIRED:
             run.control.expire()
@@ -200,7 +216,7 @@ class Flow:
         """Undo in a task of its own, which no cancel reaches; say whether it came to its end."""
         self.scope.error = self._why(cause)
         self.run.board.move("unwinding")
-        self.run.unwinding = True
+        self.run.unwinding = self.run.control.closed = True
         task = asyncio.create_task(unwind_scope(self.scope, self._why(cause), full=self._full))
         await wait_for([task])
         if isinstance(task.exception(), Full):
@@ -277,13 +293,6 @@ async def _cancelled_here() -> None:
         await workflow.wait_condition(lambda: workflow.cancellation_reason() is not None)
 
 
-def keeps(policy: Policy) -> bool:
-    """Whether a failure leaves everything in place, where nobody asks for anything else."""
-    return policy.on_failure in ("keep", "continue") or (
-        policy.on_failure == "hold" and policy.then == "keep"
-    )
-
-
 async def unwind_scope(
     scope: Scope, cause: Failure | None, *, full: Callable[[], bool] = lambda: False
 ) -> None:
@@ -323,6 +332,7 @@ async def undo_step(scope: Scope, step: str) -> None:
         Stuck: when its undo failed.
         CounterstepError: when there is nothing to undo.
     """
+    scope.working.refuse()
     run = scope.run
     record = next((r for r in scope.records if r.step == step), None)
     if record is None or record.undone or record.settled is None or record.settled.status is Status.SKIPPED:

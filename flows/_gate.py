@@ -30,7 +30,7 @@ class Gate:
         while True:
             await self._guard.check()
             await self._control.unpaused()
-            if self._guard.pending or self._control.paused:
+            if self._guard.pending or self._control.waits:
                 continue
             if self._admit(size):
                 return

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from activities._json import Json
+from flows._control import Note
 from flows._policy import Policy
 from flows._status import Board, leave_memo
-
-DEADLINE = "deadline"
-"""Under this name a run is held whose deadline passed after its pivot."""
 
 
 class Action(StrEnum):
@@ -27,24 +24,14 @@ class Action(StrEnum):
     EXPIRED = "expired"
 
 
-class StepNote(BaseModel):
+class StepNote(Note):
     """An operator's word on a held or parked step.
 
     Attributes:
         step: its full name.
-        by: who decided.
-        reason: why.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     step: str
-    by: str | None = None
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        """Give it as the end of a message."""
-        return f"{f' by {self.by}' if self.by else ''}{f': {self.reason}' if self.reason else ''}"
 
 
 class SkipNote(StepNote):
@@ -67,6 +54,7 @@ class Hold:
         step: its full name.
         definition: of its operation, ``id@version``.
         parked: whether its undo waits, not the step itself.
+        typed: whether its input and output have the types of an operation, or a flow.
         action: the decision, once there is one.
         note: who decided, and why.
     """
@@ -74,6 +62,7 @@ class Hold:
     step: str
     definition: str
     parked: bool = False
+    typed: bool = True
     action: Action | None = None
     note: StepNote | None = None
 
@@ -113,5 +102,7 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
         hold.action = Action.EXPIRED
     finally:
         del holds[hold.step]
-    leave_memo("running", f"{hold.step}: {hold.action}{hold.note or ''}", [])
+    left = next(iter(holds.values()), None)
+    said = f"{hold.step}: {hold.action}{hold.note or ''}"
+    leave_memo(left.state if left else "running", f"{left.step} waits; {said}" if left else said, [])
     return hold

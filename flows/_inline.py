@@ -11,7 +11,7 @@ from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
 from flows._errors import SequenceFailed, first_of, original, unwinds
-from flows._flow import keeps, unwind_scope
+from flows._flow import unwind_scope
 from flows._policy import Policy
 from flows._scope import Options, Scope
 from flows._step import wait_for
@@ -83,14 +83,15 @@ async def run_inline(at: Scope, flow: Inline, typed: Any, options: Options, body
     inner, name = _inside(at, flow, options)
     inner.input = typed
     at.children.append(lambda: flow_report(inner, name))
-    try:
-        inner.end(Status.DONE, (await body(inner),))
-    except BaseException as error:
-        if not unwinds(error):
-            raise
-        raise await _failed(at, inner, name, first_of(error)) from first_of(error)
-    at.records += inner.records
-    return flow_report(inner, name)
+    with at.working.at_work():
+        try:
+            inner.end(Status.DONE, (await body(inner),))
+        except BaseException as error:
+            if not unwinds(error):
+                raise
+            raise await _failed(at, inner, name, first_of(error)) from first_of(error)
+        at.records += inner.records
+        return flow_report(inner, name)
 
 
 def _inside(at: Scope, flow: Inline, options: Options) -> tuple[Scope, str]:
@@ -106,9 +107,8 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     """Unwind an inner flow by its own policy, and give what its parent sees; what is left is the parent's."""
     inner.end(Status.FAILED, error=error)
     cancelled = isinstance(error, asyncio.CancelledError)
-    unwinding = not (keeps(inner.policy) or at.run.pivoted)
-    if unwinding and not at.run.control.ending and at.run.guard.error is None:
-        task = asyncio.create_task(unwind_scope(inner, original(Failure.of(error))))
+    if not at.run.keeps(inner.policy) and not at.run.control.ending and at.run.guard.error is None:
+        task = asyncio.create_task(_unwound(inner, original(Failure.of(error))))
         cancelled = await wait_for([task]) or cancelled
         task.result()
         at.run.forget_planned(inner.path)
@@ -118,6 +118,11 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
     return SequenceFailed.of(
         f"{name} ({inner.definition}) failed: {Failure.of(error).message}", flow_report(inner, name)
     )
+
+
+async def _unwound(inner: Scope, cause: Failure) -> None:
+    await inner.settle()
+    await unwind_scope(inner, cause)
 
 
 def _checked(cls: AnySequence, value: Any) -> Any:

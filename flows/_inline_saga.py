@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activities import Definition
@@ -75,6 +75,7 @@ class _Steps:
     """
 
     scope: Scope
+    names: dict[str, str] = field(default_factory=dict)
 
     async def carry_out(self, spec: Spec | ChildSpec) -> AnyReport:
         """Run a step, unless it was done before.
@@ -90,7 +91,8 @@ class _Steps:
                 self._join(spec.name, taken)
                 return answered
         run.room()
-        name = taken.step if taken else run.names.give("", spec.name)
+        name = taken.step if taken else self.names.get(spec.name) or run.names.give("", spec.name)
+        self.names[spec.name] = name  # an operator may have it run again
         self._rename(spec.name, name)
         return await self.scope.carry_on(self._called(spec, name, taken), taken)
 

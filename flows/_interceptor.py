@@ -19,6 +19,7 @@ from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
+    HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
     StartActivityInput,
@@ -104,6 +105,21 @@ class _Inbound(WorkflowInboundInterceptor):
         spans.ended()
         return result
 
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        flow = workflow.instance()
+        handler = workflow.get_signal_handler(input.signal) or workflow.get_dynamic_signal_handler()
+        if _is_ours(handler) or not hasattr(flow, "_authors"):
+            return await super().handle_signal(input)
+        handle = super().handle_signal
+        await flow._authors(lambda: handle(input))
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
+        flow = workflow.instance()
+        handler = workflow.get_update_handler(input.update) or workflow.get_dynamic_update_handler()
+        if not _is_ours(handler) and hasattr(flow, "_begun"):
+            await flow._begun()
+        return await super().handle_update_handler(input)
+
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
         handler = workflow.get_update_handler(input.update)
         if handler is not None and not _takes(handler, len(input.args)):
@@ -140,6 +156,11 @@ class StepInterceptor(Interceptor):
         """See base class."""
         outbound = type("_Outbound", (_Outbound,), {"heartbeat_timeout": self.heartbeat_timeout})
         return type("_Inbound", (_Inbound,), {"outbound": outbound, "watcher": self.watcher})
+
+
+def _is_ours(handler: Callable[..., Any] | None) -> bool:
+    """Whether a handler is the framework's own, which knows of runs that haven't begun."""
+    return (getattr(handler, "__module__", None) or "").partition(".")[0] == "flows"
 
 
 def _takes(handler: Callable[..., Any], count: int) -> bool:

@@ -20,8 +20,10 @@ from activities._wire import StepHeader
 from counterstep.reports import Report
 from flows._carry import Carried, records_of, restore, take_along
 from flows._child import ChildSpec
+from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Spec, bounded
 from flows._full import Full, full
+from flows._holding import Action, Hold
 from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
 from flows._recorded import Recorded
 from flows._run import Run
@@ -205,7 +207,7 @@ class Interpreter:
             if work is None:
                 self._done(step.name)
             else:
-                running[asyncio.create_task(self._guarded(work))] = step.name
+                running[asyncio.create_task(self._guarded(step, work))] = step.name
         return bool(running)
 
     @property
@@ -213,15 +215,32 @@ class Interpreter:
         """Whether nothing new starts: something failed, or waits for an operator."""
         return bool(self._failed or self._run.control.holds or self._overdue)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, step: PlanStep, work: Coroutine[Any, Any, None] | None) -> None:
         """Note failures in the order in which history tells of them."""
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._failures.append(error)
-            raise
+        while work is not None:
+            try:
+                return await work
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                decided = await self._held(step, error)
+                if decided is None:
+                    self._failures.append(error)
+                    raise
+            work = self._work(step) if decided.action is Action.RETRY else self._skipped(step, decided)
+
+    async def _held(self, step: PlanStep, error: BaseException) -> Hold | None:
+        """Hold what fails after the pivot and isn't held already; ``None`` where it fails all the same."""
+        held = isinstance(error, (OperationFailed, SequenceFailed))
+        if held or not (self._run.pivoted and self._scope.may_hold and self._run.holds(self._policy)):
+            return None
+        hold = Hold(self._named(step.name), step.kind, typed=False)
+        await self._run.hold(hold, self._policy, str(Failure.of(error)))
+        return hold if hold.action in (Action.RETRY, Action.SKIP) else None
+
+    async def _skipped(self, step: PlanStep, hold: Hold) -> None:
+        self._outputs[step.name] = hold.value[0] if hold.value else None
+        self._run.board.set(self._named(step.name), "skipped")
 
     def _work(self, step: PlanStep) -> Coroutine[Any, Any, None] | None:
         """Give what has to be done for a step; ``None`` where there is nothing to wait for."""

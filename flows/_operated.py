@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,8 @@ from activities import DefinitionError, InvalidInput
 from activities._json import Json
 from counterstep.reports import tree_json
 from flows._control import Control, Decision, Note
-from flows._holding import DEADLINE, Action, EditNote, Hold, SkipNote, StepNote
+from flows._errors import unwinds
+from flows._holding import Action, EditNote, Hold, SkipNote, StepNote
 from flows._inline import flow_report
 from flows._scope import Scope
 
@@ -20,6 +23,7 @@ CHECK = "counterstep-check-value"
 """Local activity that says whether a value fits an operation's type."""
 
 _NOBODY = Note()
+_RESOLVING = "which flow this is isn't resolved yet; ask again in a moment"
 
 
 def _signed(cls: type) -> type:
@@ -51,6 +55,23 @@ class Operated:
         """What is asked of the run: an update may come before the run begins."""
         control: Control = self.__dict__.setdefault("_control", Control())
         return control
+
+    async def _authors(self, handle: Callable[[], Awaitable[None]]) -> None:
+        """Run a signal handler of the author's once the flow has begun; what it raises fails the flow, which unwinds."""
+        await self._begun()
+        try:
+            await handle()
+        except BaseException as error:
+            if not (unwinds(error) or isinstance(error, workflow.ContinueAsNewError)):
+                raise  # a bug: Temporal retries the task until fixed code arrives
+            if not isinstance(error, asyncio.CancelledError):
+                self._asked.fail(error)
+
+    async def _begun(self) -> None:
+        """Wait until the flow has begun: signals and updates may come before."""
+        asked = self._asked
+        if not (asked.begun or asked.closed):
+            await workflow.wait_condition(lambda: asked.begun or asked.closed)
 
     @workflow.query(name="status", description="The run's state, and each step's")
     def _status(self) -> dict[str, Any]:
@@ -98,7 +119,7 @@ class Operated:
     def _any_time(self, note: Note = _NOBODY) -> None:
         """Allow it once the flow is known; that there is a validator makes malformed input leave no event."""
         if self._resolving:
-            raise InvalidInput("which flow this is isn't resolved yet; ask again in a moment")
+            raise InvalidInput(_RESOLVING)
 
     @workflow.update(name="retry", description="Run a held step, or a parked undo, again")
     def _retry(self, note: StepNote) -> None:
@@ -151,7 +172,7 @@ def _must_be_held(flow: Operated, note: StepNote, action: Action) -> Hold:
     if hold is None or hold.action is not None:
         names = ", ".join(f"{h.step} ({h.state})" for h in flow._asked.holds.values()) or "none"
         raise InvalidInput(f"step {note.step!r} isn't waiting; waiting now: {names}")
-    if action is Action.EDIT and (hold.parked or hold.step == DEADLINE):
+    if action is Action.EDIT and (hold.parked or not hold.typed):
         raise InvalidInput(f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it")
     if action is Action.UNWIND and not hold.parked and flow._at.run.pivoted:
         raise InvalidInput(
@@ -163,12 +184,16 @@ def _must_be_held(flow: Operated, note: StepNote, action: Action) -> Hold:
 def _settle_hold(flow: Operated, note: StepNote, action: Action) -> None:
     hold = _must_be_held(flow, note, action)
     hold.note, hold.action = note, action
+    if action is Action.UNWIND and not hold.parked:  # of the run: what else is held doesn't keep it
+        for other in flow._asked.holds.values():
+            if not other.parked and other.action is None:
+                other.note, other.action = note, action
 
 
 async def _fits(flow: Operated, note: StepNote, side: str, value: Any) -> None:
     """Refuse a value that doesn't fit the operation's type; the step stays held."""
     hold = flow._asked.holds[note.step]
-    if hold.parked or hold.step == DEADLINE:
+    if hold.parked or not hold.typed:
         return
     wrong: str | None = await workflow.execute_local_activity(
         CHECK,
@@ -203,6 +228,8 @@ def _must_wait(flow: Operated, name: str) -> None:
     and after it: then the decision is kept until the flow comes to wait for it.
     """
     control = flow._asked
+    if flow._resolving:
+        raise InvalidInput(_RESOLVING)
     if control.waiting(name) is None and hasattr(flow, "_scope"):
         names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
         raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")

@@ -61,7 +61,7 @@ class Run:
         self.began = self.info.workflow_start_time
         self.pivots: set[str] = set()  # that were passed
         self.planned: dict[str, None] = {}  # steps that plans name, in plan order
-        self.keeping = False
+        self.unwind_asked = False
         self.unwinding = False
         self._undoing: dict[str, datetime] = {}
         self._undos: dict[str, Report[Any, Any]] = {}
@@ -161,11 +161,17 @@ class Run:
         return not self.control.ending and (self.pivoted or policy.on_failure == "hold")
 
     async def hold(self, hold: Hold, policy: Policy, why: str) -> Hold:
-        """Hold a step until an operator decides; a hold whose time is over may decide to keep everything."""
+        """Hold a step until an operator decides."""
         decision = await decided(self.control.holds, hold, policy, self.board, why)
-        if decision.action is Action.EXPIRED and not hold.parked:
-            self.keeping = self.pivoted
+        if decision.action is Action.UNWIND and not hold.parked:
+            self.unwind_asked = True
         return decision
+
+    def keeps(self, policy: Policy) -> bool:
+        """Whether a failure leaves everything in place, where nobody asks for anything else."""
+        leaves = policy.on_failure in ("keep", "continue")
+        expired = policy.on_failure == "hold" and policy.then == "keep"
+        return self.pivoted or ((leaves or expired) and not self.unwind_asked)
 
     async def undo_parked(self, record: UndoRecord, why: str, policy: Policy) -> Action:
         """Park a step's undo until an operator decides."""

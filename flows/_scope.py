@@ -28,6 +28,7 @@ from flows._resume import Taken
 from flows._run import Run
 from flows._step import wait_for
 from flows._undo import UndoRecord, UndoSpec
+from flows._working import Working
 
 AnyReport = Report[Any, Any]
 AnySpec = Spec | ChildSpec
@@ -72,6 +73,7 @@ class Scope:
         self.path = f"{inside[1]}/" if inside else ""
         self.may_hold = True
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
+        self.working: Working = Working(inside[0].working if inside else None)
         self.records: list[UndoRecord] = []
         self.earlier: Earlier | None = None
         self.graph: dict[str, tuple[str, ...]] | None = None
@@ -186,13 +188,19 @@ class Scope:
         return [found[order] for order in range(n)]
 
     def ending(self) -> None:
-        """Begin nothing in a run that is to unwind.
+        """Begin nothing in a run that is to unwind, or in a flow that has ended.
 
         Raises:
             asyncio.CancelledError: when it is.
+            CounterstepError: when it has.
         """
         if self.run.control.ending and self.run.control.body is not None:
             raise asyncio.CancelledError("the run is ending")
+        self.working.refuse()
+
+    async def settle(self) -> None:
+        """Wait for steps that are in flight beside the body, as the policy says, before anything is undone."""
+        await self.working.settle(lambda: self.policy.settle == "cancel" or self.run.control.ending)
 
     def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
         for taken in list(self.run.taken.get(digest, ())):
@@ -232,6 +240,10 @@ class Scope:
 
     async def carry_out(self, spec: AnySpec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
+        with self.working.at_work():
+            return await self._carried_out(spec, hold=hold)
+
+    async def _carried_out(self, spec: AnySpec, *, hold: bool) -> AnyReport:
         executing: Started = spec.begin(self)
         before: Started | None = None
 

@@ -57,7 +57,7 @@ class Sequence(Operated, Generic[In, Out]):
     _body: ClassVar[Callable[..., Awaitable[Any]]]
     _types: ClassVar[tuple[str, ...]] = ("Input", "Output")
     _ours: ClassVar[tuple[str, ...]] = (
-        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at",
+        "_scope", "execute", "execute_n", "gather", "wait", "approval", "undo", "_at", "_authors", "_begun",
     )  # fmt: skip
     _inline: ClassVar[bool] = True
     __counterstep_input__: ClassVar[Callable[[int], RawValue | InvalidInput]]

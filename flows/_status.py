@@ -116,6 +116,12 @@ class Board:
         workflow.set_current_details("\n".join(lines))
 
 
+def still_held() -> bool:
+    """Whether the memo says that something waits for an operator."""
+    told = workflow.memo_value(MEMO, None)
+    return isinstance(told, dict) and told.get("state") in ("held", "parked")
+
+
 def leave_memo(state: str, reason: str, steps: list[str]) -> None:
     """Write the memo that ``describe`` and ``list`` show without a worker, at most 2 KB."""
     digest = {"state": state, "reason": _short(reason, 1024)}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
+from temporalio.workflow import ActivityCancellationType
 
 from activities import CounterstepError, DefinitionError, InvalidInput, OperationNotFound
 from flows._errors import WaitDeadlineExceeded
@@ -126,6 +127,8 @@ async def _looked(awaited: Awaited, began: datetime, name: str, told: asyncio.Ev
         start_to_close_timeout=_LOOK,
         retry_policy=RetryPolicy(backoff_coefficient=1),  # after a lost look; else the activity says when
         summary=f"wait for {', '.join(awaited.operations)}"[:200],
+        # A look that is executing ends by itself, and soon; another one can't begin under its id before.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
     hearing = asyncio.create_task(told.wait())
     try:

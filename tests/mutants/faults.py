@@ -135,7 +135,7 @@ MUTANTS = (
     ),
     _mutant(
         "pause holds nothing back", "flows/_control.py",
-        "        if self.paused:\n            await workflow.wait_condition",
+        "        if self.waits:\n            await workflow.wait_condition",
         "        if False:\n            await workflow.wait_condition", "tests/flows/test_operator.py",
     ),
     _mutant(
