@@ -13,35 +13,38 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from opentelemetry.sdk.trace.export import SpanExporter
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
-from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities import CounterstepError
 from counterstep.serving import (
     FAILED,
+    ConnectionFlags,
     Ending,
     Parent,
     Polling,
     Probe,
     Processes,
     StartError,
+    connect_config,
+    decoding,
     embedded,
     health_server,
     measured,
     shifted,
+    takes_flags,
 )
 from flows import TASK_QUEUE, CounterstepPlugin, Module, load_modules, spans_asked
 
@@ -56,26 +59,18 @@ class Settings:
     Attributes:
         modules: user modules, by name.
         task_queue: that it polls.
-        address: host and port of Temporal; from environment and profile unless given.
-        namespace: the same.
-        profile: of ``temporal.toml``.
+        connection: which Temporal, as the Temporal CLI's flags say it.
         grace: how long running operations may go on when it is asked to end.
         deployment: name and build id, if it is a version of a worker deployment.
-        config_file: instead of the ``temporal.toml`` that is found.
-        more: what wins over the profile: other arguments of ``Client.connect``.
         health: host and port where it answers whether it is ready, if it does.
         metrics: host and port where Prometheus reads its metrics, if it does.
     """
 
     modules: tuple[str, ...]
     task_queue: str = TASK_QUEUE
-    address: str | None = None
-    namespace: str | None = None
-    profile: str | None = None
+    connection: ConnectionFlags = ConnectionFlags()
     grace: timedelta = timedelta(seconds=30)
     deployment: tuple[str, str] | None = None
-    config_file: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
     health: str | None = None
     metrics: str | None = None
 
@@ -83,7 +78,7 @@ class Settings:
 async def connect(
     settings: Settings, module: Module, *, lazy: bool = False, spans: SpanExporter | None = None
 ) -> Client:
-    """Connect as the Temporal CLI does: environment, ``temporal.toml``, profile; flags win.
+    """Connect as the Temporal CLI does: flags, its environments, environment variables, ``temporal.toml``.
 
     Args:
         settings: which Temporal, which namespace.
@@ -92,16 +87,17 @@ async def connect(
         spans: where the spans of the runs go that it serves, if anywhere.
 
     Raises:
-        StartError: when Temporal isn't there.
+        StartError: when Temporal isn't there, or what says where it is can't be read.
     """
+    config = connect_config(settings.connection)
+    config |= {"runtime": measured(settings.metrics)} if settings.metrics else {}
     plugin = CounterstepPlugin(
         module.registry,
         lifespan=module.lifespan,
         secrets=module.secrets,
-        data_converter=module.data_converter,
+        data_converter=decoding(settings.connection, module.data_converter),
         spans=spans,
     )
-    config = _config(settings)
     try:
         return await Client.connect(**config, plugins=[plugin], lazy=lazy)
     except RuntimeError as error:
@@ -109,30 +105,6 @@ async def connect(
             f"can't reach Temporal at {config['target_host']}: is it running there? "
             f"Start one with --dev, or say where it is with --address. ({_short(error)})"
         ) from error
-
-
-def _config(settings: Settings) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = dict(
-            ClientConfig.load_client_connect_config(settings.profile, config_file=settings.config_file)
-        )
-    except RuntimeError as error:
-        raise StartError(f"can't read Temporal's configuration: {error}") from error
-    config.setdefault("target_host", f"localhost:{DEV_PORT}")
-    config |= {"target_host": settings.address} if settings.address else {}
-    config |= {"namespace": settings.namespace} if settings.namespace else {}
-    config |= {"runtime": measured(settings.metrics)} if settings.metrics else {}
-    meta = {**config.get("rpc_metadata", {}), **settings.more.get("rpc_metadata", {})}
-    return config | dict(settings.more) | ({"rpc_metadata": meta} if meta else {})
-
-
-def namespace_of(settings: Settings) -> str:
-    """Say which namespace a client of these settings has.
-
-    Raises:
-        StartError: when Temporal's configuration can't be read.
-    """
-    return str(_config(settings).get("namespace", "default"))
 
 
 def _short(error: RuntimeError) -> str:
@@ -267,20 +239,33 @@ async def _run(settings: Settings, dev: tuple[int, int, Path | None] | None, pro
     async with contextlib.AsyncExitStack() as stack:
         if dev is not None:
             address = await stack.enter_async_context(embedded(*dev, ending))
-            settings = replace(settings, address=address, namespace="default", profile=None)
+            settings = replace(settings, connection=_only(address, settings.connection))
         if module is None:
             return await serve_many(settings, processes, ending)
         await serve(settings, module, ending)
 
 
+def _only(address: str, given: ConnectionFlags) -> ConnectionFlags:
+    """Connect to an embedded Temporal, whatever flags and environment say of another one."""
+    here = ConnectionFlags(
+        address,
+        "default",
+        disable_config_file=True,
+        disable_config_env=True,
+        env="default",
+        env_file=os.devnull,
+    )
+    codec = {name: getattr(given, name) for name in ("codec_endpoint", "codec_auth", "codec_header")}
+    return replace(here, identity=given.identity, **codec)
+
+
+@takes_flags
 def worker(
+    connection: ConnectionFlags,
     module: Annotated[
         list[str], typer.Option(help="A Python module that offers operations and flows; repeatable.")
     ],
     task_queue: Annotated[str, typer.Option(help="The task queue to poll.")] = TASK_QUEUE,
-    address: Annotated[str | None, typer.Option(help="Temporal's host and port.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of temporal.toml.")] = None,
     grace: Annotated[
         float, typer.Option(help="Seconds that running operations may go on for at the end.")
     ] = 30,
@@ -306,9 +291,8 @@ def worker(
         raise typer.BadParameter("--deployment-name and --build-id belong together")
     deployment = (deployment_name, build_id) if deployment_name and build_id else None
     settings = Settings(
-        tuple(module), task_queue, address, namespace, profile, timedelta(seconds=grace), deployment,
-        health=health, metrics=metrics,
-    )  # fmt: skip
+        tuple(module), task_queue, connection, timedelta(seconds=grace), deployment, health, metrics
+    )
     try:
         asyncio.run(_run(settings, (dev_port, ui_port, dev_database) if dev else None, processes))
     except (StartError, CounterstepError) as error:

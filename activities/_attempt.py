@@ -30,6 +30,7 @@ class Attempt:
         info: Temporal's view of it.
         header: what the flow sent along.
         verdict: of this and earlier executions.
+        carried: the verdict that the flow knew when it scheduled the step.
         ended: whether this one has raised.
         inherited: what the step saved that this is the undo of.
         notes: what the handler leaves for reports.
@@ -44,16 +45,17 @@ class Attempt:
     ended: bool = False
     inherited: Json = None
     notes: Notes = field(default_factory=Notes)
+    carried: Verdict = field(default_factory=Verdict)
 
     @classmethod
     def begin(cls, header: StepHeader, carried: Json) -> Attempt:
         """Begin, with what the flow and the previous attempt left."""
         info = activity.info()
-        verdict = Verdict.from_json(carried or {})
+        verdict = known = Verdict.from_json(carried or {})
         if not info.is_local and (info.attempt > 1 or info.heartbeat_details):
             verdict = _after(info, verdict)
         notes = Notes(Metadata(verdict.metadata), list(verdict.errors))
-        return cls(info, header, verdict, activity.client(), notes=notes)
+        return cls(info, header, verdict, activity.client(), notes=notes, carried=known)
 
     @property
     def noted(self) -> Verdict:

@@ -13,9 +13,9 @@ from temporalio.exceptions import ApplicationError
 from activities._attempt import Attempt
 from activities._errors import NotSerializable, ResultTooLarge
 from activities._failure import on_wire
-from activities._json import PAYLOAD_LIMIT, Json
+from activities._json import LOCAL_LIMIT, PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
-from activities._wire import BESIDE, HEADER, Verdict, json_payload
+from activities._wire import AGAIN, BESIDE, HEADER, Verdict, json_payload
 
 LOST = "counterstep.Lost"
 """Failure type of an execution that its worker gave up."""
@@ -52,8 +52,9 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
     """
     beside = _beside(attempt.noted, skipped)
     if attempt.info.is_local:
-        envelope = {"output": output, **beside, **_envelope(attempt, raw_input)}
-        payload = json_payload(envelope)
+        made = {"output": output, **beside}
+        _small_enough_here(attempt, size(made))
+        payload = json_payload({**made, **_envelope(attempt, raw_input)})
     else:
         payload = json_payload(output)
         if beside:
@@ -63,16 +64,24 @@ async def result(attempt: Attempt, raw_input: bytes, output: Json, skipped: str 
 
 
 def failure(
-    attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False
+    attempt: Attempt, error: BaseException, raw_input: bytes, *, final: bool = False, told: bool = False
 ) -> ApplicationError:
-    """Record a step that failed, with the verdict so far where it says anything."""
-    about = attempt.noted.to_json()
+    """Record a step that failed, with the verdict so far where it says anything.
+
+    Args:
+        attempt: that failed.
+        error: with what.
+        raw_input: of the step.
+        final: whether it must not be retried.
+        told: whether the flow has to know first, and then dispatches the step again itself.
+    """
+    about = attempt.noted.to_json() | ({AGAIN: True} if told else {})
     if attempt.info.is_local:
         about |= _envelope(attempt, raw_input)
     wired = on_wire(error, final=final)
     if about == {"failures": 1} and wired.type not in INFRASTRUCTURE:
         return wired
-    return on_wire(error, {HEADER: about}, final=final)
+    return on_wire(error, {HEADER: about}, final=final or told)
 
 
 def infrastructure(kind: str, attempt: Attempt, message: str) -> ApplicationError:
@@ -95,6 +104,14 @@ def _envelope(attempt: Attempt, raw_input: bytes) -> dict[str, Json]:
 def _beside(verdict: Verdict, skipped: str | None) -> dict[str, Json]:
     kept = {k: v for k, v in verdict.to_json().items() if k in BESIDE}
     return kept | ({} if skipped is None else {"skipped": skipped})
+
+
+def _small_enough_here(attempt: Attempt, made: int) -> None:
+    if made > LOCAL_LIMIT:
+        raise ResultTooLarge(
+            f"{attempt.step}: the output has {made} bytes, {LOCAL_LIMIT} can be recorded of a local operation; "
+            "return a reference to where it is kept, or make the operation remote"
+        )
 
 
 async def _small_enough(attempt: Attempt, payload: Payload) -> None:

@@ -18,6 +18,10 @@ PAYLOAD_LIMIT = 2 * 1024 * 1024 - 64 * 1024
 """Bytes that one recorded value may have: Temporal's 2 MiB, less room for what lies around it."""
 
 
+LOCAL_LIMIT = 64 * 1024
+"""Bytes that a local step may leave beside its input: many local steps are recorded with one workflow task."""
+
+
 def canonical(value: Json) -> bytes:
     """Write JSON so that equal values give equal bytes.
 

@@ -47,8 +47,8 @@ class Retry:
             return self.maximum
         return min(timedelta(seconds=min(seconds, self.maximum.total_seconds())), self.maximum)
 
-    def on_temporal(self, attempts: int) -> RetryPolicy:
-        """Give Temporal's form of it, with what is left of the attempts (0: no limit).
+    def on_temporal(self, attempts: int, failures: int = 0) -> RetryPolicy:
+        """Give Temporal's form of it, with what is left of the attempts (0: no limit) after so many failures.
 
         Timeouts come back to the workflow instead of being retried by the server: only there can a lost
         worker be told from a slow operation.
@@ -56,7 +56,7 @@ class Retry:
         if attempts == 1:
             return RetryPolicy(maximum_attempts=1)
         return RetryPolicy(
-            initial_interval=self.initial,
+            initial_interval=self.delay(failures + 1) if failures else self.initial,
             backoff_coefficient=self.factor,
             maximum_interval=max(self.maximum, self.initial),
             maximum_attempts=attempts,

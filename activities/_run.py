@@ -162,15 +162,24 @@ class _Execution:
         )
         attempt.ended = True
         final = self._final(error)
-        if not final and not attempt.last:
-            if typed is not None:
-                try:
-                    self._change_input(error, typed)
-                except Exception as wrong:
-                    return encode.failure(attempt, wrong, raw, final=True)
-            with contextlib.suppress(RPCError):  # without the mark, the next attempt takes this one for lost
-                await attempt.record()
-        return encode.failure(attempt, error, raw, final=final)
+        if final or attempt.last:
+            return encode.failure(attempt, error, raw, final=final)
+        return await self._retried(error, raw, typed)
+
+    async def _retried(self, error: BaseException, raw: bytes, typed: Any) -> ApplicationError:
+        """Leave to the next attempt what it needs."""
+        attempt = self.attempt
+        if typed is not None:
+            try:
+                self._change_input(error, typed)
+            except Exception as wrong:
+                return encode.failure(attempt, wrong, raw, final=True)
+            if attempt.verdict.tells_more_than(attempt.carried):
+                # A cancel that comes while the server waits would say nothing of it.
+                return encode.failure(attempt, error, raw, told=True)
+        with contextlib.suppress(RPCError):  # without the mark, the next attempt takes this one for lost
+            await attempt.record()
+        return encode.failure(attempt, error, raw)
 
     def _final(self, error: BaseException) -> bool:
         policy = self.attempt.info.retry_policy

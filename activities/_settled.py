@@ -21,7 +21,7 @@ from activities._encode import CANCELLED, INFRASTRUCTURE
 from activities._failure import Failure
 from activities._json import Json
 from activities._outcome import Status
-from activities._wire import BESIDE, HEADER, Verdict, mark_of
+from activities._wire import AGAIN, BESIDE, HEADER, Verdict, mark_of
 
 
 class Again(Enum):
@@ -83,15 +83,22 @@ def ended_well(payload: Payload, carried: Verdict, *, local: bool) -> Settled:
     )
 
 
-def ended_badly(error: BaseException, carried: Verdict) -> Settled:
-    """Classify a failure, as it reaches a workflow or stands in a history."""
+def ended_badly(error: BaseException, carried: Verdict, *, retried: bool = False) -> Settled:
+    """Classify a failure, as it reaches a workflow or stands in a history.
+
+    Args:
+        error: the failure.
+        carried: what is known of earlier dispatches.
+        retried: whether the server may have called the handler before: a cancel between two attempts says
+            nothing of the first.
+    """
     cause = (error.cause or error) if isinstance(error, ActivityError) else error
     if isinstance(cause, TimeoutError):
         return _timed_out(cause, carried)
     if isinstance(cause, ApplicationError):
         return _application(cause, carried)
     if _is_cancel(cause):
-        return _final(cause, replace(carried, called=carried.was_called))
+        return _final(cause, replace(carried, called=retried or carried.was_called))
     return _final(cause, carried.failed(unknown=True))
 
 
@@ -115,9 +122,9 @@ def _application(error: ApplicationError, carried: Verdict) -> Settled:
     if error.type in INFRASTRUCTURE and (entry is None or "kind" in entry):
         return _infrastructure(error, verdict)
     verdict = verdict if entry else carried.failed()
-    again = None if error.non_retryable else Again.FAILURE
+    again = None if error.non_retryable and not (entry and AGAIN in entry) else Again.FAILURE
     envelope = entry if entry and "started" in entry else None
-    settled = _final(_without_entry(error) if entry else error, verdict)
+    settled = _final(_without_entry(error, entry) if entry else error, verdict)
     return replace(settled, again=again, delay=error.next_retry_delay, envelope=envelope)
 
 
@@ -139,13 +146,15 @@ def _entry(error: ApplicationError) -> dict[str, Any] | None:
     return last[HEADER] if isinstance(last, dict) and HEADER in last else None
 
 
-def _without_entry(error: ApplicationError) -> BaseException:
+def _without_entry(error: ApplicationError, entry: dict[str, Any]) -> BaseException:
     """Give the error as the handler raised it: what a run records as its cause holds nothing of ours."""
     if error.failure is None:
         return error
     proto = FailureProto()
     proto.CopyFrom(error.failure)
-    del proto.application_failure_info.details.payloads[-1]
+    info = proto.application_failure_info
+    info.non_retryable = info.non_retryable and AGAIN not in entry
+    del info.details.payloads[-1]
     return DataConverter.default.failure_converter.from_failure(
         proto, DataConverter.default.payload_converter
     )

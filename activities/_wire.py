@@ -21,6 +21,9 @@ from activities._json import Json
 HEADER = "counterstep"
 """Key of our header, of our metadata on result payloads, and of our entry in failure details."""
 
+AGAIN = "again"
+"""Says in that entry that the failure isn't final although the server takes it so: the flow dispatches the step again."""
+
 MAX_LOSSES = 20
 
 _LEG = re.compile(r"leg:\d+/")
@@ -127,6 +130,10 @@ class Verdict:
     saved: Json = None
     errors: tuple[str, ...] = ()
     metadata: Json = None
+
+    def tells_more_than(self, carried: Verdict) -> bool:
+        """Whether it says what an undo has to know, and the flow doesn't know yet."""
+        return (self.unknown, self.saved) != (carried.unknown, carried.saved)
 
     def to_json(self) -> dict[str, Json]:
         """Give what differs from the defaults."""

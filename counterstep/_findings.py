@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
@@ -15,13 +15,14 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
-from counterstep.reports import Kind, Pending, Report, fetch_report, pending_of
+from counterstep.reports import INTERNAL, MARKS, Kind, Pending, Report, fetch_report, pending_of
 
 AnyReport = Report[Any, Any]
 MEMO = "counterstep"
 _PROBLEMS = "TemporalReportedProblems"
 _CUT_OFF = ("Terminated", "TimedOut")
-_OURS = ("counterstep-claim", "counterstep-undo", "undo")
+_UNDOES = (*INTERNAL, "undo")
+"""Types whose closed runs left nothing of their own: what they didn't undo stands at the run that did it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class _Looking:
         self._queues: dict[tuple[str, bool], WorkflowExecution] = {}
 
     async def open(self) -> AsyncIterator[Finding]:
-        async for run in self._list('ExecutionStatus = "Running"'):
+        async for run in self._list('ExecutionStatus = "Running"', MARKS):
             self._queues.setdefault((run.task_queue, True), run)
             for finding in (*_problems(run), *await self._waiting(run), *await self._retrying(run)):
                 yield finding
@@ -104,14 +105,16 @@ class _Looking:
             if not await _polled(self._client, queue, workflows):
                 yield _unpolled(queue, workflows, run)
 
-    def _list(self, query: str) -> AsyncIterator[WorkflowExecution]:
+    def _list(self, query: str, without: Sequence[str]) -> AsyncIterator[WorkflowExecution]:
+        types = ", ".join(f'"{name}"' for name in without)
+        query = f"{query} AND WorkflowType NOT IN ({types})"
         return self._client.list_workflows(query, limit=self._bounds.limit)
 
     async def _closed(self, status: str) -> AsyncIterator[WorkflowExecution]:
         since = (datetime.now(UTC) - self._bounds.since).isoformat()
-        async for run in self._list(f'ExecutionStatus = "{status}" AND CloseTime > "{since}"'):
-            if run.workflow_type not in _OURS:
-                yield run
+        query = f'ExecutionStatus = "{status}" AND CloseTime > "{since}"'
+        async for run in self._list(query, _UNDOES):
+            yield run
 
     async def _waiting(self, run: WorkflowExecution) -> list[Finding]:
         """Give the held steps and parked undos of a run whose memo says that it has some."""

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from counterstep._connection import Refused
-from counterstep.reports import BATCH, otlp_exporter
+from counterstep.reports import BATCH, SpansRefused, otlp_exporter
 
 
 class Sink(Protocol):
@@ -21,7 +21,8 @@ class Sink(Protocol):
         """Take some.
 
         Raises:
-            Refused: when they can't be taken.
+            Refused: when they aren't taken, for now.
+            SpansRefused: when they never will be.
         """
         ...
 
@@ -63,12 +64,21 @@ class Collector:
         logger.propagate = False
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
-        """See :class:`Sink`."""
+        """See :class:`Sink`; what is refused for good doesn't keep the rest from being sent."""
+        refusal = None
         for start in range(0, len(spans), BATCH):
             batch = spans[start : start + BATCH]
-            if self._exporter.export(batch) is not SpanExportResult.SUCCESS:
-                raise Refused(f"nobody took {len(batch)} spans: {self._said.text or 'no reason given'}")
-            self._spans += len(batch)
+            try:
+                self._send(batch)
+            except SpansRefused as error:
+                refusal = SpansRefused(f"the collector refuses {len(batch)} spans: {error.message}")
+        if refusal is not None:
+            raise refusal
+
+    def _send(self, batch: Sequence[ReadableSpan]) -> None:
+        if self._exporter.export(batch) is not SpanExportResult.SUCCESS:
+            raise Refused(f"nobody took {len(batch)} spans: {self._said.text or 'no reason given'}")
+        self._spans += len(batch)
 
     def done(self) -> None:
         """See :class:`Sink`."""

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from counterstep._connection import Connection, Refused, command, missing
+from counterstep._connection import Connection, Refused, command, missing, told
+from counterstep._exporting import Exporting
 from counterstep._spans_out import Sink, sink_for
-from counterstep.reports import (
-    CLAIM,
-    Report,
-    SpanOptions,
-    fetch_events,
-    fetch_report,
-    options_for,
-    read_run,
-    report_of,
-    spans_of,
-)
+from counterstep._window import Window
+from counterstep.reports import options_for
+from counterstep.serving import CodecError
 
-AnyReport = Report[Any, Any]
-_LAG = timedelta(minutes=2)
-"""How far back each look goes: visibility lags behind, and clocks differ."""
+_TOLD = 3
+"""How many of the runs that were left out are named."""
 
 
 @command
@@ -68,92 +57,39 @@ async def _export(
 ) -> None:
     client = await connection.client()
     workflow_id, run_id, query = what
-    exporting = _Exporting(client, sink, options_for(client, payloads=payloads))
-    if workflow_id is not None:
-        try:
-            await exporting.one(workflow_id, run_id, follow=follow)
-        except RPCError as error:
-            raise missing(error, workflow_id, run_id) from None
-        return
-    if not follow:
-        await exporting.matching(query or "")
-        return
-    wanted = query or ""
+    exporting = Exporting(client, sink, options_for(client, payloads=payloads))
+    if workflow_id is None:
+        matching = _followed(exporting, query or "", interval) if follow else _all(exporting, query or "")
+        return await matching
+    try:
+        await exporting.one(workflow_id, run_id, follow=follow)
+    except RPCError as error:
+        raise missing(error, workflow_id, run_id) from None
+
+
+async def _all(exporting: Exporting, query: str) -> None:
+    await exporting.matching(query)
+    if left_out := exporting.left_out:
+        more = f"; and {len(left_out) - _TOLD} more" if len(left_out) > _TOLD else ""
+        raise Refused(f"not all were exported: {'; '.join(left_out[:_TOLD])}{more}")
+
+
+async def _followed(exporting: Exporting, query: str, interval: float) -> None:
+    """Look again and again. What passes is told, and the same is looked at again; what doesn't, is told and left out."""
+    window = Window(query)
     while True:
-        looking = datetime.now(UTC)
         try:
-            await exporting.matching(wanted)
-        except (
-            Refused,
-            RPCError,
-        ) as error:  # a collector, or Temporal, that is down: the same is looked at again
-            typer.echo(f"counterstep export: {error}", err=True)
+            await exporting.matching(window.begin(), window.see)
+        except (Refused, RPCError, CodecError) as error:
+            if getattr(error, "status", None) is RPCStatusCode.INVALID_ARGUMENT:  # the query is wrong
+                raise
+            _tell(told(error))
         else:
-            wanted = _newer(query or "", looking - _LAG)
+            exporting.forget(window.end())
+        while exporting.left_out:
+            _tell(exporting.left_out.pop(0))
         await asyncio.sleep(interval)
 
 
-@dataclass
-class _Exporting:
-    """Runs on their way to a sink.
-
-    Attributes:
-        known: run ids that were exported, as far as the next look can find them again.
-        announced: run ids of open runs, the same.
-    """
-
-    client: Client
-    sink: Sink
-    options: SpanOptions
-    known: set[str] = field(default_factory=set)
-    announced: set[str] = field(default_factory=set)
-
-    async def one(self, workflow_id: str, run_id: str | None, *, follow: bool) -> None:
-        """Export a run; wait for its end first, if it is to be followed."""
-        report = await fetch_report(self.client, workflow_id, run_id)
-        await self._send(report)
-        while follow and report.outcome is None:
-            newest = report.run.run_id if report.run else run_id
-            await fetch_events(self.client, workflow_id, newest, to_its_end=True)
-            report = await fetch_report(self.client, workflow_id, newest)
-            if report.outcome is not None:
-                await self._send(report)
-
-    async def matching(self, query: str) -> None:
-        """Export the closed runs that match, and announce the open ones."""
-        found = set()
-        async for run in self.client.list_workflows(query):
-            found.add(run.run_id)
-            if run.workflow_type == CLAIM or run.run_id in self.known:
-                continue
-            try:
-                await self._listed(run)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:  # it was deleted meanwhile
-                    raise
-        self.known &= found
-        self.announced &= found
-
-    async def _listed(self, run: WorkflowExecution) -> None:
-        if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
-            return
-        if run.status is not WorkflowExecutionStatus.RUNNING:
-            await self._send(await fetch_report(self.client, run.id, run.run_id))
-            self.known.add(run.run_id)
-        elif run.run_id not in self.announced:
-            events = await fetch_events(self.client, run.id, run.run_id, only_start=True)
-            begun = report_of(read_run(run.id, events), self.client.namespace)
-            if begun.run and begun.run.run_id == begun.run.origin:
-                await self._send(begun)
-            self.announced.add(run.run_id)
-
-    async def _send(self, report: AnyReport) -> None:
-        """Send a flow with its children, and remember which runs those were."""
-        await asyncio.to_thread(self.sink.send, spans_of(report, self.options))
-        self.known |= {id for one in report.walk() if one.run and one.outcome for id in one.run.runs}
-
-
-def _newer(query: str, since: datetime) -> str:
-    moment = since.isoformat()
-    new = f"(StartTime >= '{moment}' OR CloseTime >= '{moment}')"
-    return f"({query}) AND {new}" if query.strip() else new
+def _tell(line: str) -> None:
+    typer.echo(f"counterstep export: {line}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from activities import CounterstepError, Registry
-from counterstep.serving import Ending, StartError
+from counterstep.serving import ConnectionFlags, Ending, StartError, takes_flags
 from flows import TASK_QUEUE, Module, load_modules
 from worker import Settings, connect
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 LISTEN, HTTP = "127.0.0.1:7250", "127.0.0.1:7251"
 
 
+@takes_flags
 def gateway(
+    flags: ConnectionFlags,
     listen: Annotated[str, typer.Option(help="HOST:PORT of gRPC; '' leaves it out.")] = LISTEN,
     http: Annotated[str, typer.Option(help="HOST:PORT of JSON over HTTP; '' leaves it out.")] = HTTP,
     module: Annotated[
         list[str] | None, typer.Option(help="A module with flows that may be started; repeatable.")
     ] = None,
     task_queue: Annotated[str, typer.Option(help="Where its workers serve them.")] = TASK_QUEUE,
-    address: Annotated[str | None, typer.Option(help="Temporal's host and port.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of temporal.toml.")] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="A file with bearer tokens and named certificates.")
     ] = None,
@@ -48,11 +47,11 @@ def gateway(
     """Serve flows as google.longrunning.Operations."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        from counterstep.gateway import AccessError, GatewaySettings, GatewayStartError
+        from counterstep.gateway import AccessError, GatewaySettings
         from counterstep.gateway._access import permissions
     except ImportError as error:
         raise _failed(f"needs the extra 'gateway': pip install 'counterstep[gateway]' ({error})") from None
-    connection = Settings(tuple(module or ()), task_queue, address, namespace, profile)
+    connection = Settings(tuple(module or ()), task_queue, flags)
     try:
         settings = GatewaySettings(
             listen or None, http or None, task_queue, tokens, permissions(allow.split(","), "--allow"),
@@ -60,7 +59,7 @@ def gateway(
             timedelta(seconds=grace),
         )  # fmt: skip
         asyncio.run(_serve(connection, settings))
-    except (StartError, CounterstepError, AccessError, GatewayStartError) as error:
+    except (StartError, CounterstepError, AccessError) as error:
         raise _failed(getattr(error, "message", str(error))) from None
 
 

@@ -32,7 +32,7 @@ def replay(
     limit: Annotated[int, typer.Option(help="Closed runs to look at, the newest.", min=1)] = 1000,
 ) -> None:
     """Replay recorded histories on the code of --module; a changed body under an unchanged version is found."""
-    modules = tuple(connection.module or ())
+    modules = connection.modules
     if not modules:
         raise Refused("say with --module where the flows are")
     if not (record or folder.is_dir()):

@@ -31,6 +31,7 @@ class CarriedStep:
         verdict: of its executions.
         undone: whether its undo has succeeded.
         undoing: how its undo failed.
+        tried: whether that was in the unwinding that goes on.
         unplanned: its operation and how that is undone, where no plan tells.
     """
 
@@ -43,6 +44,7 @@ class CarriedStep:
     verdict: Verdict = _NOTHING
     undone: bool = False
     undoing: Failure | None = None
+    tried: bool = False
     unplanned: tuple[str, UndoSpec] | None = None
 
     @classmethod
@@ -60,6 +62,7 @@ class CarriedStep:
             verdict=settled.verdict,
             undone=record.undone,
             undoing=record.undoing.failure if record.undoing and failed else None,
+            tried=record.tried,
             unplanned=None if planned else (record.definition, record.undo),
         )
 
@@ -75,7 +78,7 @@ class CarriedStep:
             more["undo"] = undo.model_dump(mode="json", exclude_defaults=True)
         if self.undone:
             return {"step": self.step, "undone": True, **more}
-        more |= {"output": self.output, "verdict": self.verdict.to_json()}
+        more |= {"output": self.output, "verdict": self.verdict.to_json(), "tried": self.tried}
         own = self.header.origin or self.header.run
         if own == origin and self._plain:
             more["part"] = self.header.part
@@ -103,6 +106,7 @@ class CarriedStep:
             output=tuple(row.get("output", ())),
             verdict=Verdict.from_json(row["verdict"]) if "verdict" in row else _NOTHING,
             undone=row.get("undone", False),
+            tried=row.get("tried", False),
             unplanned=(row["operation"], UndoSpec.model_validate(row["undo"])) if "undo" in row else None,
             **failures,
         )
@@ -131,7 +135,7 @@ class CarriedStep:
             settled,
             self.undone,
             undoing,
-            bool(undoing),
+            self.tried,
         )
 
 

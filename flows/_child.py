@@ -6,6 +6,7 @@ One piece of code for ``execute(flow, child=True)`` in sequences and for the pla
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,9 @@ from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
 from counterstep.reports import Report, report_id, step_summary
+from flows._earlier import left_inside
 from flows._errors import SequenceFailed
-from flows._handed import ALL, LEAVES_NOTHING, Handed, spliced
+from flows._handed import ALL, LEAVES_NOTHING, REFUSED, Handed, spliced
 from flows._interceptor import with_header
 from flows._metrics import count_step
 from flows._resume import RunRef, ask
@@ -81,12 +83,6 @@ class ChildSpec:
         return ExecutingChild(scope, self)
 
 
-def again_of(namespace: str) -> int:
-    """Give how often a flow had run again, by the namespace that its steps had."""
-    count = namespace.rpartition("~")[2] if "~" in namespace else "1"
-    return int(count) - 1
-
-
 class ExecutingChild:
     """A child flow of a run.
 
@@ -99,6 +95,7 @@ class ExecutingChild:
         self._scope, self._run, self._spec = scope, scope.run, spec
         self._handed = Handed()
         self._records: list[UndoRecord] = []
+        self._asking: asyncio.Task[None] | None = None
         self._report = self._blank()
         self.settled: Settled | None = None
 
@@ -107,6 +104,11 @@ class ExecutingChild:
         """Its report as it stands, with what is known of its steps."""
         steps = (self._run.report_of(step) for step in self._handed.steps)
         return replace(self._report, children=tuple(steps))
+
+    @property
+    def _id(self) -> str:
+        """Its workflow id."""
+        return f"{self._run.info.workflow_id}/{self._spec.namespace}"
 
     async def execute(self) -> AnyReport:
         """Start it and wait for its true end.
@@ -139,9 +141,9 @@ class ExecutingChild:
             return error, cancelled
         handle = starting.result()
         if cancelled:
-            await cancel(handle)
+            await cancel(handle, self._ask_to_cancel)
         else:
-            cancelled = await finished(handle)
+            cancelled = await finished(handle, self._ask_to_cancel)
         failure = CancelledError("cancelled") if handle.cancelled() else handle.exception()
         if failure is not None:
             return await self._ended_badly(failure, handle.first_execution_run_id, cancelled)
@@ -149,6 +151,10 @@ class ExecutingChild:
         output: Json = pydantic_core.from_json(payload.data) if payload.data else None
         self._settle(Settled(Status.DONE, output=(output,)), Handed.beside(payload))
         return None, cancelled
+
+    def _ask_to_cancel(self) -> None:
+        """Ask it to cancel, in whichever run it is: its handle names the first one, and a closed run hears nothing."""
+        self._asking = asyncio.create_task(_cancel_newest(self._id))
 
     async def _start(self) -> workflow.ChildWorkflowHandle[Any, Any]:
         spec, run = self._spec, self._run
@@ -159,19 +165,18 @@ class ExecutingChild:
             return await workflow.start_child_workflow(
                 str(spec.definition),
                 args=[RawValue(json_payload(spec.data))],
-                id=f"{run.info.workflow_id}/{spec.namespace}",
+                id=self._id,
                 result_type=RawValue,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                memo={**root.memo(spec.namespace), **resume},
+                memo={**root.memo(spec.namespace, run.leg), **resume},
                 static_summary=step_summary(spec.name, spec.definition),
             )
 
     def _unstarted(self, error: BaseException) -> BaseException:
         if isinstance(error, WorkflowAlreadyStartedError):
-            id = f"{self._run.info.workflow_id}/{self._spec.namespace}"
             return InvalidInput(
-                f"workflow id {id!r} is in use by an open run; let it end, or end it, and start again"
+                f"workflow id {self._id!r} is in use by an open run; let it end, or end it, and start again"
             )
         return error
 
@@ -190,7 +195,7 @@ class ExecutingChild:
         return cause, cancelled
 
     async def _left(self, run_id: str | None) -> Handed:
-        ref = RunRef(workflow_id=f"{self._run.info.workflow_id}/{self._spec.namespace}", run_id=run_id)
+        ref = RunRef(workflow_id=self._id, run_id=run_id)
         left: Handed = await ask(
             READ_CHILD, ref, result_type=Handed, summary=f"what did {self._spec.name} leave?"
         )
@@ -204,6 +209,8 @@ class ExecutingChild:
     def _settle(self, settled: Settled, left: Handed) -> None:
         """Take over what it left, and show how it ended."""
         spec, run, now = self._spec, self._run, workflow.now()
+        if spec.resume_from is not None and not _refused(settled):
+            left_inside(run, spec.namespace)  # it had taken that over: what is left of it is what it left
         self._handed = left = left.under(f"{spec.namespace}/")
         run.not_undone += left.not_undone
         if left.pivoted:
@@ -280,3 +287,13 @@ class ExecutingChild:
             scheduled=workflow.now(),
             is_flow=True,
         )
+
+
+async def _cancel_newest(id: str) -> None:
+    with contextlib.suppress(ApplicationError):  # it has ended: its handle tells in a moment
+        await workflow.get_external_workflow_handle(id).cancel()
+
+
+def _refused(settled: Settled) -> bool:
+    """Whether a child ended before it began, so that it took nothing over."""
+    return settled.failure is not None and settled.failure.type in REFUSED

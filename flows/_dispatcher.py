@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from activities import Definition, InvalidInput
 from activities._json import Json
 from activities._schema import Schema
-from counterstep.reports import deployment_of
+from counterstep.reports import CLAIM, deployment_of
 from flows._breath import breathe
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
@@ -27,8 +27,8 @@ from flows._metrics import count_flow
 from flows._operated import Operated
 from flows._recorded import Recorded
 from flows._reset import ResetGuard
-from flows._resolved import resolve
-from flows._resume import CLAIM, Owner
+from flows._resolved import Resolved, resolve
+from flows._resume import Owner, wanted
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_value
@@ -92,6 +92,7 @@ class Dispatching(Operated):
             return await self._interpret(carried.plan, guard, carried)
         try:
             resolved = await resolve(workflow.info().workflow_type, [_readable(raw) for raw in args])
+            _begins_anew(resolved)
         except ApplicationError:
             self._state = "refused"
             count_flow(workflow.info().workflow_type, self._state)
@@ -110,6 +111,21 @@ class Dispatching(Operated):
         if carried is not None and carried.phase == "unwinding":
             return await flow.unwind_on(error_of(carried.cause))
         return await flow.main(interpreter.run)
+
+
+def _begins_anew(resolved: Resolved) -> None:
+    """Refuse a plan that is to go on from an earlier run: all its steps would run again, beside what they did there.
+
+    Raises:
+        InvalidInput: saying what to do instead.
+    """
+    ref = None if resolved.flow is not None else wanted()
+    if ref is not None:
+        who = workflow.info().workflow_type
+        raise InvalidInput(
+            f"memo resume_from: {who} runs a plan, and a plan can't go on from another run; "
+            f"start without it, once undo of {ref.workflow_id} has undone what is left there"
+        )
 
 
 def _carried(args: Sequence[RawValue]) -> Carried | None:

@@ -32,9 +32,39 @@ def newest(run: Run, digest: str, series: tuple[str, int] | None) -> Taken | Non
 
 def left_of(run: Run, taken: Taken) -> list[UndoRecord]:
     """Take out what may have to be undone of a step of the earlier run, or of a child flow's steps."""
-    found, inner = run.taken_records, f"{taken.flow}/"
-    names = [n for n in found if n == taken.step or (taken.flow and n.startswith(inner))]
-    return [found.pop(name) for name in names]
+    if taken.flow:
+        return left_inside(run, taken.flow)
+    return [run.taken_records.pop(taken.step)] if taken.step in run.taken_records else []
+
+
+def left_inside(run: Run, namespace: str) -> list[UndoRecord]:
+    """Take out what may have to be undone of a child flow's steps in the earlier run."""
+    names = [name for name in run.taken_records if name.startswith(f"{namespace}/")]
+    return [run.taken_records.pop(name) for name in names]
+
+
+def resuming(run: Run, flow: Declaration, taken: Taken | None) -> dict[str, Any]:
+    """Say how a child goes on that an earlier run began: from its run, or else anew, under names of its own.
+
+    What it left stays with this run: until the child says that it took it over, or for good where it runs anew.
+    """
+    if taken is None:
+        return {}
+    if taken.run is not None and resumable(flow):
+        return {"resume_from": taken.run, "again": again_of(taken.flow)}
+    left = any(name.startswith(f"{taken.flow}/") for name in run.taken_records)
+    return {"again": again_of(taken.flow) + left}
+
+
+def again_of(namespace: str) -> int:
+    """Give how often a flow had run again, by the namespace that its steps had."""
+    count = namespace.rpartition("~")[2] if "~" in namespace else "1"
+    return int(count) - 1
+
+
+def resumable(flow: Any) -> bool:
+    """Whether a flow can go on from an earlier run: a plain sequence, whose calls are answered one by one."""
+    return bool(getattr(flow, "_inline", False))
 
 
 def answered_by(scope: Scope, called: Declaration, input: Any, digest: str, taken: Taken) -> AnyReport | None:

@@ -75,5 +75,7 @@ def entered(cls: AnySequence, raw: RawValue | InvalidInput) -> tuple[Carried | N
     if carried is not None and carried.leg is not None:
         return carried, carried.leg
     if wanted() is not None:
-        raise InvalidInput(f"memo resume_from: {who} goes on at its resume points, not from another run")
+        raise InvalidInput(
+            f"memo resume_from: {who} goes on at its resume points, not from another run; start without it"
+        )
     return None, Leg(request=request)

@@ -98,13 +98,14 @@ class Flow:
             raise NotSerializable(error.message) from None
         if size(dumped) > PAYLOAD_LIMIT:
             raise ResultTooLarge(f"{who} has {size(dumped)} bytes, {PAYLOAD_LIMIT} can be recorded")
-        return dumped if self.run.root is None else self._handed().with_result(dumped, who)
+        return dumped if self.run.root is None else (await self._handed()).with_result(dumped, who)
 
-    def _handed(self) -> Handed:
-        """Give what a child flow hands to its parent."""
+    async def _handed(self) -> Handed:
+        """Give what a child flow hands to its parent: the steps of all its runs."""
         run, scope = self.run, self.scope
-        records = [*scope.records, *run.taken_records.values()]
-        return handed(records, scope.graph, run.not_undone, pivoted=run.pivoted)
+        reading = asyncio.create_task(scope.all_records())
+        await wait_for([reading])  # whoever asks for the run's end meanwhile is heard once the body has ended
+        return handed(reading.result(), scope.graph, run.not_undone, pivoted=run.pivoted)
 
     async def _check_reset(self) -> None:
         """Look into a reset that was noticed, whatever is asked meanwhile, before anything completes.
@@ -307,9 +308,7 @@ async def unwind_scope(
         Full: where the history is, before everything was undone.
     """
     run = scope.run
-    if scope.earlier is not None:
-        scope.records, scope.earlier = [*await scope.earlier(), *scope.records], None
-    records = [*scope.records, *(run.taken_records.values() if not scope.path else ())]
+    records = await scope.all_records()
     for record in records:
         record.cause = cause if record.undo.cause else None
     run.board.set_all((r.step for r in records if r.wanted(scope.policy)), "to be undone")

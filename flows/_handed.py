@@ -18,7 +18,10 @@ from flows._undo import NotUndone, UndoRecord
 
 Edges = Mapping[str, tuple[str, ...]]
 
-LEAVES_NOTHING = frozenset({"RolledBack", "InvalidInput", "UnknownFlow", "InvalidPlan"})
+REFUSED = frozenset({"InvalidInput", "UnknownFlow", "InvalidPlan"})
+"""Failure types of flows that ended before they began."""
+
+LEAVES_NOTHING = REFUSED | {"RolledBack"}
 """Failure types of flows that ended with nothing in place."""
 
 ALL = "*"

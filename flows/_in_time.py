@@ -30,25 +30,44 @@ async def in_time(work: Callable[[], T], who: str) -> T:
     Raises:
         InvalidPlan: when it isn't back within :data:`LIMIT`, or raises anything that is no failure of Temporal's.
     """
+    return await in_thread(work, who, lambda error: _refused(error, who))
+
+
+async def in_thread(work: Callable[[], T], who: str, raised: Callable[[BaseException], BaseException]) -> T:
+    """Do as :func:`in_time`, with errors of the caller's own.
+
+    Args:
+        work: what is called.
+        who: whose builder it is.
+        raised: gives what is raised for what the work raises.
+
+    Raises:
+        InvalidPlan: when it isn't back within :data:`LIMIT`.
+    """
     told: Future[T] = Future()
     told.set_running_or_notify_cancel()
     context = copy_context()
     name = f"building {who}"
-    threading.Thread(target=lambda: context.run(_tell, told, work, who), name=name, daemon=True).start()
+    threading.Thread(target=lambda: context.run(_tell, told, work, raised), name=name, daemon=True).start()
     result = asyncio.wrap_future(told)
     await asyncio.wait([result], timeout=LIMIT.total_seconds())
     if not result.done():
+        result.cancel()  # whatever comes of it, nobody asks any more
         took = f"isn't back after {LIMIT.total_seconds():g} seconds"
         raise refusal(who, [f"the builder: {took}; let it build a plan and wait for nothing"])
     return result.result()
 
 
-def _tell(told: Future[T], work: Callable[[], T], who: str) -> None:
+def _tell(told: Future[T], work: Callable[[], T], raised: Callable[[BaseException], BaseException]) -> None:
     try:
         told.set_result(work())
-    except FailureError as error:
-        told.set_exception(on_wire(error))  # its cause may be large
     except BaseException as error:
-        refused = refusal(who, [f"the plan: raised {type(error).__name__}: {message_of(error)}"])
-        refused.__cause__ = error
-        told.set_exception(on_wire(refused))
+        told.set_exception(raised(error))
+
+
+def _refused(error: BaseException, who: str) -> BaseException:
+    if isinstance(error, FailureError):
+        return on_wire(error)  # its cause may be large
+    refused = refusal(who, [f"the plan: raised {type(error).__name__}: {message_of(error)}"])
+    refused.__cause__ = error
+    return on_wire(refused)

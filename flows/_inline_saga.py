@@ -12,8 +12,8 @@ from activities._schema import Schema
 from activities._wire import Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
-from flows._child import ChildSpec, again_of
-from flows._earlier import answered_by, newest
+from flows._child import ChildSpec
+from flows._earlier import answered_by, newest, resuming
 from flows._executing import Spec, bounded
 from flows._handed import in_a_row, spliced
 from flows._inline import run_inline
@@ -94,7 +94,10 @@ class _Steps:
         name = taken.step if taken else self.names.get(spec.name) or run.names.give("", spec.name)
         self.names[spec.name] = name  # an operator may have it run again
         self._rename(spec.name, name)
-        return await self.scope.carry_on(self._called(spec, name, taken), taken)
+        if isinstance(spec, ChildSpec):
+            again = resuming(run, _Called(spec.definition), taken)
+            return await self.scope.carry_out(replace(spec, name=name, key=spec.name, **again))
+        return await self.scope.carry_on(self._operation(spec, name, taken), taken)
 
     def _taken(self, spec: Spec | ChildSpec) -> Taken | None:
         """Take what the earlier run left of a step."""
@@ -105,11 +108,8 @@ class _Steps:
             run.taken[digest].remove(taken)
         return taken
 
-    def _called(self, spec: Spec | ChildSpec, name: str, taken: Taken | None) -> Spec | ChildSpec:
-        """Give what runs, under its key: as far as the earlier run came, it goes on from there."""
-        if isinstance(spec, ChildSpec):
-            run, again = (taken.run, again_of(taken.flow)) if taken else (None, 0)
-            return replace(spec, name=name, key=spec.name, resume_from=run, again=again)
+    def _operation(self, spec: Spec, name: str, taken: Taken | None) -> Spec:
+        """Give a step under its key, which knows what the earlier run knew of it."""
         mine = {"key": spec.name, "pivot": spec.header.pivot, "no_undo": spec.header.no_undo}
         header = self.scope.taken_header(Options(), taken) if taken else spec.header
         carried = taken.carried if taken else Verdict()

@@ -9,12 +9,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Failure, InvalidInput, Status
 from activities._wire import StepHeader
-from counterstep.reports import ChildHistory, RunHistory
+from counterstep.reports import CLAIM, UNDOING, ChildHistory, RunHistory
 from flows import _lookup as lookup
 from flows._calls import call_digest
 from flows._handed import ALL, LEAVES_NOTHING, Handed
 from flows._left import Inside, Left, undone_in
-from flows._resume import CLAIM, UNDOING, RunRef, Taken
+from flows._resume import RunRef, Taken
 from flows._undo import NotUndone
 
 Read = Callable[[RunHistory], Awaitable[Left]]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from temporalio import workflow
@@ -121,7 +122,7 @@ class _Inbound(WorkflowInboundInterceptor):
         return await super().handle_update_handler(input)
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
-        handler = workflow.get_update_handler(input.update)
+        handler = _handler_of(input.update)
         if handler is not None and not _takes(handler, len(input.args)):
             raise wrong_count(len(input.args), f"update {input.update}")
         super().handle_update_validator(input)
@@ -161,6 +162,12 @@ class StepInterceptor(Interceptor):
 def _is_ours(handler: Callable[..., Any] | None) -> bool:
     """Whether a handler is the framework's own, which knows of runs that haven't begun."""
     return (getattr(handler, "__module__", None) or "").partition(".")[0] == "flows"
+
+
+def _handler_of(update: str) -> Callable[..., Any] | None:
+    instance = workflow.instance()
+    ours = getattr(type(instance), "__counterstep_updates__", {}).get(update)
+    return partial(ours, instance) if ours else workflow.get_update_handler(update)
 
 
 def _takes(handler: Callable[..., Any], count: int) -> bool:

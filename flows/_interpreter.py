@@ -132,7 +132,7 @@ class Interpreter:
         spliced = {name: edges for name, edges in graph.items() if planned.get(name) != edges}
         if run.unwinding:
             return carried.model_copy(update={"after": spliced}).pack()
-        kept = {row["step"] for row in carried.records}
+        kept = {row["step"] for row in carried.records if "output" in row}
         outputs = {
             k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
         }

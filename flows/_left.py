@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
-from activities._wire import in_leg
-from counterstep.reports import RunHistory, StepHistory
+from counterstep.reports import UNDOING, RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carried_step import CarriedStep
 from flows._carry import Carried
 from flows._errors import Kept
+from flows._of_legs import of_legs
 from flows._plan import OperationStep
-from flows._resume import UNDOING, Taken, TakenOver
+from flows._resume import Taken, TakenOver
 from flows._undo import NotUndone, UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
@@ -87,7 +87,7 @@ def left_by(
     """
     steps = {taken.step: taken for taken in earlier.steps}
     undone: dict[str, None] = {}
-    runs = _of_legs(runs)
+    runs, inside = of_legs(runs, inside)
     for run in runs:
         carried = Carried.unpack(run.input)
         for taken in (*_carried(run, carried), *_run(run, inside.get(run.run_id, ()))):
@@ -107,22 +107,6 @@ def _partly_undone(taken: Taken, undone: Iterable[str]) -> bool:
     return bool(taken.flow) and any(step.startswith(f"{taken.flow}/") for step in undone)
 
 
-def _of_legs(runs: Sequence[RunHistory]) -> Sequence[RunHistory]:
-    """Name what is in the legs of a long-running operation with its leg, since each leg gives names anew."""
-    legs = [carried.leg if (carried := Carried.unpack(run.input)) else None for run in runs]
-    if not any(legs):
-        return runs
-    numbered = zip(runs, (leg.number if leg else 0 for leg in legs), strict=True)
-    return [
-        replace(
-            run,
-            steps=tuple(replace(step, step=in_leg(step.step, number)) for step in run.steps),
-            inline=tuple(replace(one, name=in_leg(one.name, number)) for one in run.inline),
-        )
-        for run, number in numbered
-    ]
-
-
 def merged(before: Taken | None, new: Taken) -> Taken:
     """Give a step as it stands after two runs: what one of them did stays, though the other failed at it."""
     if before is None or new.answers or before.status in (Status.FAILED, Status.SKIPPED):
@@ -132,10 +116,15 @@ def merged(before: Taken | None, new: Taken) -> Taken:
 
 def undone_in(run: RunHistory) -> list[str]:
     """Give the steps that a run undid, and that weren't run again in it afterwards."""
+    return [undo.step for undo in undos_in(run)]
+
+
+def undos_in(run: RunHistory) -> list[StepHistory]:
+    """Give the undos of those steps."""
     last = {step.step: step.last for step in run.forward()}
     undos = [undo for undo in run.steps if undo.is_undo and undo.last > last.get(undo.step, 0)]
     skips = run.skips if _unwound(run) else {}
-    return [u.step for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
+    return [u for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
 
 
 def _unwound(run: RunHistory) -> bool:

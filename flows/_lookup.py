@@ -17,9 +17,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import InvalidInput
 from activities._wire import Verdict, mark_of
-from counterstep.reports import RunHistory, fetch_events, read_run
-from flows._left import flow_origin, undone_in
-from flows._resume import UNDOING, Owner, RunRef, claim_id
+from counterstep.reports import UNDOING, RunHistory, fetch_events, read_run
+from flows._left import flow_origin, undos_in
+from flows._resume import Owner, RunRef, claim_id
 from flows._root import Root
 
 FAILED = frozenset(
@@ -244,7 +244,8 @@ async def refuse_part(client: Client, run: RunHistory, name: str, mine: Owner | 
     runs = await runs_of_flow(client, root.workflow_id, root.origin, root.origin, whole=True)
     if any(each.status == "running" for each in runs):
         raise InvalidInput(f"{part} can't be: {root.workflow_id} is still open; let it end, or end it, first")
-    undone = [step for each in runs for step in undone_in(each) if step.startswith(root.path)]
+    undos = (undo for each in runs for undo in undos_in(each))
+    undone = [undo.step for undo in undos if undo.path.startswith(root.path)]
     if undone:
         raise InvalidInput(
             f"{part} was undone by {root.workflow_id} ({', '.join(undone[:5])}); start a new run instead"

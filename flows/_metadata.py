@@ -54,14 +54,22 @@ class FlowMetadata(BaseModel):
             memo: of the run, decoded.
             pending: ids of the activities that Temporal shows as pending.
         """
-        told, progress = (memo.get("counterstep") or {}).get("state", "running"), memo.get(PROGRESS) or {}
+        told, progress = _dict(memo.get("counterstep")).get("state"), _dict(memo.get(PROGRESS))
+        done, point = progress.get("steps_done"), progress.get("resume_point")
+        if not isinstance(told, str) or told == "running" or state in ("terminated", "timed_out"):
+            told = state
         return cls(
             flow=flow,
-            state=state if told == "running" or state in ("terminated", "timed_out") else told,
-            steps_done=progress.get("steps_done"),
+            state=told,
+            steps_done=done if type(done) is int else None,
             current=tuple(pending),
-            resume_point=progress.get("resume_point", ""),
+            resume_point=point if isinstance(point, str) else "",
         )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """Take a value of a memo, which anybody may write, only if it is an object."""
+    return value if isinstance(value, dict) else {}
 
 
 def write_metadata(who: str, value: Json) -> None:

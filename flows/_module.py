@@ -71,6 +71,11 @@ def load_modules(names: Many[str]) -> Module:
     )
 
 
+def offered(name: str) -> list[Any]:
+    """Give what the public attributes of a module offer."""
+    return list(_offers(_import(name)))
+
+
 def _fill(registry: Registry, modules: Many[ModuleType]) -> Iterator[str]:
     """Register what modules offer, and say what is wrong with it."""
     offered = [value for module in modules for value in _offers(module)]

@@ -17,13 +17,11 @@ from activities._failure import describe
 from activities._json import Json
 from activities._settled import Settled
 from activities._wire import StepHeader, Verdict
+from counterstep.reports import CLAIM
 from flows._undo import UndoRecord, UndoSpec
 
 FIND = "counterstep-find-run"
 READ = "counterstep-read-run"
-CLAIM = "counterstep-claim"
-UNDOING = "counterstep-undo"
-"""The workflow type behind the claim of an ``undo``: it does the work."""
 _TIMEOUT = timedelta(minutes=5)
 
 

@@ -16,7 +16,8 @@ class Root(BaseModel):
     Attributes:
         workflow_id: of the root.
         origin: of the root.
-        path: of the child's steps in it, such as ``nodes/``.
+        path: of the child's steps in it, such as ``nodes/``; in a later leg of a long-running operation, which
+            gives names anew, ``leg=1/nodes/``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +36,10 @@ class Root(BaseModel):
         """Give what makes the keys of its steps: they are those of steps in the root."""
         return {"workflow": self.workflow_id, "origin": self.origin, "path": self.path}
 
-    def memo(self, name: str) -> dict[str, Any]:
-        """Give the memo of a child of this child."""
-        inner = self.model_copy(update={"path": f"{self.path}{name}/"})
-        return {ROOT: inner.model_dump()}
+    def memo(self, name: str, leg: int) -> dict[str, Any]:
+        """Give the memo of a child that is started in a leg.
+
+        No step is called ``leg=1``, and keys keep it: ``leg:1`` is a step's name in other legs, which no key contains.
+        """
+        path = f"{self.path}leg={leg}/" if leg else self.path
+        return {ROOT: self.model_copy(update={"path": f"{path}{name}/"}).model_dump()}

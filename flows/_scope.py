@@ -15,9 +15,9 @@ from activities._json import Json
 from activities._wire import StepHeader, Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
-from flows._child import ChildSpec, ExecutingChild, again_of
+from flows._child import ChildSpec, ExecutingChild
 from flows._declaration import Declaration
-from flows._earlier import answered_by, left_of, newest
+from flows._earlier import answered_by, left_of, newest, resuming
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._handed import in_a_row
@@ -85,6 +85,12 @@ class Scope:
         self.began = workflow.now()
         self.finished: datetime | None = None
 
+    async def all_records(self) -> list[UndoRecord]:
+        """Give what may have to be undone, whichever run began it: also what was taken over and wasn't called again."""
+        if self.earlier is not None:
+            self.records, self.earlier = [*await self.earlier(), *self.records], None
+        return [*self.records, *(() if self.path else self.run.taken_records.values())]
+
     def end(self, outcome: Status, result: tuple[Any, ...] = (), error: BaseException | None = None) -> None:
         """Record how the flow ended, for its report."""
         self.outcome, self.result, self.finished = outcome, result, workflow.now()
@@ -144,10 +150,9 @@ class Scope:
                 load=lambda value: flow.output.load_value(value, f"{name}: output"),
                 shown=(input,),
                 key=options.key or None,
-                resume_from=taken.run if taken else None,
-                again=again_of(taken.flow) if taken else 0,
+                **resuming(self.run, flow, taken),
             )
-            report = await self.carry_on(spec, taken, hold=options.hold)
+            report = await self.carry_out(spec, hold=options.hold)
             self.run.calls.add(digest, report)
             return report
 
@@ -224,12 +229,8 @@ class Scope:
         self.run.calls.add(digest, report)
         return report
 
-    async def carry_on(self, spec: AnySpec, taken: Taken | None, *, hold: bool = True) -> AnyReport:
-        """Run a step, or a child flow, that an earlier run may have left.
-
-        A child flow goes on from there, and hands it over when it ends. If it never begins here, what is there is
-        still to be undone.
-        """
+    async def carry_on(self, spec: Spec, taken: Taken | None, *, hold: bool = True) -> AnyReport:
+        """Run a step that an earlier run may have left: if it never begins here, what is there is still to be undone."""
         left = left_of(self.run, taken) if taken else []
         try:
             return await self.carry_out(spec, hold=hold)

@@ -210,9 +210,13 @@ class Sequence(Operated, Generic[In, Out]):
         Args:
             duration: how long.
             name: shown in the Temporal UI and in ``status``.
+
+        Raises:
+            HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        at.run.room()
         shown = at.run.names.give(at.path, name)
         at.run.board.set(shown, "waiting")
         try:
@@ -235,9 +239,11 @@ class Sequence(Operated, Generic[In, Out]):
         Raises:
             ApprovalRejected: with who, and why.
             ApprovalTimedOut: when nobody decided in time.
+            HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        at.run.room()
         if at.run.control.waiting(name):
             raise DefinitionError(f"approval {name!r} is waiting already")
         shown = at.run.names.give(at.path, name)

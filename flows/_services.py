@@ -13,6 +13,7 @@ from activities import Operation as Op
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._earlier import resumable
 from flows._flow import CANCEL
 from flows._gathered import gather
 from flows._in_time import in_time
@@ -171,7 +172,7 @@ class Services:
     def _whole(self, run: RunHistory, taken: Taken, tried: bool) -> Taken:
         """Fill in what a registered operation says; one whose undo was tried is neither done nor undone."""
         if taken.flow:
-            return taken
+            return self._child(run, taken)
         update: dict[str, Any] = {"status": Status.UNKNOWN, "output": ()} if tried else {}
         if taken.undo is None:
             try:
@@ -183,6 +184,18 @@ class Services:
             undo = None if taken.header.no_undo else UndoSpec.of(operation)
             update |= {"description": operation.definition.description, "undo": undo}
         return taken.model_copy(update=update)
+
+    def _child(self, run: RunHistory, taken: Taken) -> Taken:
+        """Give a child back; one that left something must be able to go on from there, as only plain sequences are."""
+        who = f"{_WHO}: child {taken.step} ({taken.definition}) of {run.workflow_id}"
+        try:
+            anew = taken.run is not None and not resumable(self._flows.retrieve(taken.definition))
+        except OperationNotFound as error:
+            raise InvalidInput(f"{who}: {error.message}") from None
+        if anew:
+            left = "failed and left something, and only a plain sequence can go on from where it was"
+            raise InvalidInput(f"{who} {left}; undo {run.workflow_id}, and start without resume_from")
+        return taken
 
 
 def _one_input(workflow_type: str, inputs: list[dict[str, Any]]) -> Any:

@@ -7,13 +7,14 @@ lost is dispatched again with the same key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import FailureError
 from temporalio.workflow import ActivityCancellationType
 
 from activities import Retry
@@ -58,6 +59,11 @@ class Call:
     carried: Verdict = Verdict()
 
     @property
+    def retried(self) -> bool:
+        """Whether the server may call the handler more than once."""
+        return not (self.local or self.at_most_once) and self.retry.max_attempts != 1
+
+    @property
     def size(self) -> int:
         """Bytes of its arguments."""
         return sum(map(size, self.args))
@@ -66,8 +72,12 @@ class Call:
 class Gate(Protocol):
     """What an activity passes before it is scheduled."""
 
-    async def ready(self, size: int) -> None:
+    async def ready(self, size: int, *, local: bool = False) -> None:
         """Wait until an activity with arguments of this size may be scheduled."""
+        ...
+
+    def recorded(self, size: int, bytes: int) -> None:
+        """Take that a local activity of this size has ended, and how many bytes are recorded of it."""
         ...
 
 
@@ -84,17 +94,17 @@ async def settle(gate: Gate, call: Call) -> tuple[Settled, bool]:
     Raises:
         asyncio.CancelledError: when cancelled before it was scheduled at all.
     """
-    await gate.ready(call.size)
-    settled, cancelled = await _dispatch(call)
+    await gate.ready(call.size, local=call.local)
+    settled, cancelled = await _dispatch(gate, call)
     while not cancelled and (delay := _again(call, settled)) is not None:
         call = replace(call, carried=settled.verdict, header=_next(call, settled.verdict))
         try:
             if delay > _NOW:
                 await workflow.sleep(delay, summary=f"{call.activity_id}: next attempt")
-            await gate.ready(call.size)
+            await gate.ready(call.size, local=call.local)
         except asyncio.CancelledError:
             return settled, True
-        settled, cancelled = await _dispatch(call)
+        settled, cancelled = await _dispatch(gate, call)
     return settled, cancelled
 
 
@@ -111,18 +121,23 @@ async def wait_for(tasks: Iterable[asyncio.Future[Any]]) -> bool:
     return cancelled
 
 
-async def finished(handle: asyncio.Task[Any]) -> bool:
-    """Wait for the true end of an activity or a child, cancelling it when a cancel arrives; say whether one did."""
+async def finished(handle: asyncio.Task[Any], ask: Callable[[], object] | None = None) -> bool:
+    """Wait for the true end of an activity or a child, cancelling it when a cancel arrives; say whether one did.
+
+    Args:
+        handle: of the activity, or the child.
+        ask: how it is asked to cancel; by its handle unless given.
+    """
     try:
         await workflow.wait([handle])
     except asyncio.CancelledError:
-        await cancel(handle)
+        await cancel(handle, ask or handle.cancel)
         return True
     return False
 
 
-async def cancel(handle: asyncio.Task[Any]) -> None:
-    """Cancel an activity or a child and wait for its end, unless its result is in this very activation."""
+async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
+    """Ask an activity or a child to cancel and wait for its end, unless its result is in this very activation."""
     for _ in range(_TURNS):
         if handle.done():
             return
@@ -130,21 +145,34 @@ async def cancel(handle: asyncio.Task[Any]) -> None:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             continue
-    handle.cancel()
+    ask()
     await wait_for([handle])
 
 
-async def _dispatch(call: Call) -> tuple[Settled, bool]:
+async def _dispatch(gate: Gate, call: Call) -> tuple[Settled, bool]:
     handle = _schedule(call)
     cancelled = await finished(handle)
+    if call.local:
+        gate.recorded(call.size, _bytes_of(handle))
     return _classify(call, handle), cancelled
+
+
+def _bytes_of(handle: asyncio.Task[Any]) -> int:
+    """Count what the marker of a local activity holds."""
+    if handle.cancelled():
+        return 0
+    error = handle.exception()
+    if error is None:
+        return handle.result().payload.ByteSize()  # type: ignore[no-any-return]
+    failure = error.failure if isinstance(error, FailureError) else None
+    return failure.ByteSize() if failure else 0
 
 
 def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
     try:
         return ended_well(handle.result().payload, call.carried, local=call.local)
     except BaseException as error:
-        return ended_badly(error, call.carried)
+        return ended_badly(error, call.carried, retried=call.retried)
 
 
 def _schedule(call: Call) -> asyncio.Task[Any]:
@@ -170,6 +198,7 @@ def _start_local(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
 
 def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
     limit = 1 if call.at_most_once else call.retry.max_attempts
+    failures = call.carried.failures
     return workflow.start_activity(
         call.type,
         args=args,
@@ -177,7 +206,7 @@ def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
         result_type=RawValue,
         task_queue=call.task_queue,
         start_to_close_timeout=call.timeout,
-        retry_policy=call.retry.on_temporal(max(limit - call.carried.failures, 1) if limit else 0),
+        retry_policy=call.retry.on_temporal(max(limit - failures, 1) if limit else 0, failures),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=call.summary,
     )

@@ -65,7 +65,7 @@ class UndoRecord:
         settled: how it ended; ``None`` while nobody knows.
         undone: whether its undo has succeeded.
         undoing: how its undo ended, once it ran.
-        tried: whether its undo failed in an earlier run of this flow, and isn't tried again.
+        tried: whether its undo failed in an earlier run of the unwinding that goes on, and isn't tried again.
         cause: why the flow unwinds, for an undo that asks for it.
     """
 
@@ -160,6 +160,8 @@ class Unwinding:
         self._is_full = full
         self._gate, self._watcher, self._policy = gate, watcher, policy
         self._records = {record.step: record for record in records}
+        for record in self._wanted():
+            record.undoing = None  # an undo that failed before this unwinding is tried again
         self._after = {step: [b for b in befores if b in after] for step, befores in after.items()}
         self._place = {step: -index for index, step in enumerate(after)}
         self._followers = dict.fromkeys(after, 0)

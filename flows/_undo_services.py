@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import RunHistory, in_legs
+from counterstep.reports import CLAIM, UNDOING, RunHistory, in_legs
 from flows import _lookup as lookup
 from flows._carry import Carried
 from flows._child import READ_CHILD
@@ -25,7 +25,7 @@ from flows._left import flow_origin, merged
 from flows._left_plan import Untraced, all_plans_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
-from flows._resume import CLAIM, UNDOING, Found, RunRef, Taken, claim_id
+from flows._resume import Found, RunRef, Taken, claim_id
 from flows._undo import NotUndone, UndoSpec, wants_undo
 from flows._undone import AWAIT_UNDO, FIND_CLOSED, READ_LEFT, UNDO, Closed, Remains, Undone, Work
 
@@ -181,7 +181,7 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
         steps=remains.steps,
         after=remains.after,
         not_undone=remains.missing,
-        pivoted=any(map(_pivoted, gathered.runs)),
+        pivoted=_pivoted(run, gathered.runs),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
@@ -189,10 +189,11 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *remains.missing))
 
 
-def _pivoted(run: RunHistory) -> bool:
-    """Whether a pivot was scheduled in a run, or in those that it went on from."""
+def _pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
+    """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
     carried = Carried.unpack(run.input)
-    return bool(carried and carried.pivoted) or any(step.header.pivot for step in run.forward())
+    told = carried is not None and carried.pivoted
+    return told or any(step.header.pivot for each in runs for step in each.forward())
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:

@@ -23,6 +23,7 @@ from temporalio.exceptions import (
 from activities import Definition, InvalidInput
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
+from counterstep.reports import UNDOING
 from flows._errors import Stuck
 from flows._flow import stuck_text, unwind_scope
 from flows._full import Full, full
@@ -30,7 +31,7 @@ from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._packed import pack
 from flows._policy import Policy
-from flows._resume import UNDOING, Found, Owner, RunRef, ask, claim_id
+from flows._resume import Found, Owner, RunRef, ask, claim_id
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_value

@@ -12,7 +12,13 @@ from typing import Any, Protocol, cast
 from google.protobuf.message import Message
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, TimeoutError
+from temporalio.exceptions import (
+    ApplicationError,
+    ApplicationErrorCategory,
+    CancelledError,
+    TerminatedError,
+    TimeoutError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import DefinitionError, OperationNotFound
@@ -118,7 +124,7 @@ class WaitServices:
         delay = awaited.poll if awaited.service else _rare(awaited, info.attempt, elapsed)
         if awaited.service is None:
             self._watches.keep(activity.client(), str(info.workflow_id), awaited.token, open_, delay)
-        raise ApplicationError(f"still open: {', '.join(open_)}", type="StillOpen", next_retry_delay=delay)
+        raise _open(open_, delay)
 
     async def _looks(self, awaited: Awaited, names: list[str]) -> dict[str, Look]:
         room = asyncio.Semaphore(_AT_ONCE)
@@ -140,6 +146,12 @@ class WaitServices:
             raise called.error
         missing = isinstance(called.error, OperationNotFound) or _code(called.error) == "NOT_FOUND"
         return Look(missing=missing, failed=f"{type(called.error).__name__}: {message_of(called.error)}")
+
+
+def _open(names: list[str], delay: timedelta) -> ApplicationError:
+    """Ask for another look: nothing that failed, so nothing for logs and metrics of failures."""
+    said, benign = f"still open: {', '.join(names)}", ApplicationErrorCategory.BENIGN
+    return ApplicationError(said, type="StillOpen", next_retry_delay=delay, category=benign)
 
 
 def _settle(looks: dict[str, Look], awaited: Awaited) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 
 from counterstep.report import Format, written
 from counterstep.reports import fetch_report
-from flows import start
+from flows import Policy, Sequence, start
 from tests import canary as flows
 from tests.commands import Commands, commands
 from tests.conftest import Serve
@@ -23,6 +24,14 @@ from tests.support import World, causes, failure_of, new_id
 
 CANARY = "canary-4f1c9d-yellow"
 GIVEN = flows.Login(user="ann", password="BIRD")  # type: ignore[arg-type]
+
+
+class Kept(Sequence[str, None], id="kept-copies", version="1.0.0", policy=Policy(on_failure="keep")):
+    """Copy a text, then fail."""
+
+    async def run(self, input: str) -> None:
+        await self.execute(flows.copy, input)
+        raise ApplicationError("down")
 
 
 class Vault:
@@ -127,9 +136,13 @@ async def test_what_a_converter_encrypts_is_in_no_history(
             assert "sealed" in known
             assert CANARY not in known
     assert CANARY in str(causes(failed))
+    for format in Format:
+        for id in (one.id, two.id):
+            ask = ("report", id, "--address", dev_address, "--format", format.value)
+            blind = await asyncio.to_thread(counterstep.run, tmp_path, *ask)
+            assert (blind.returncode, blind.stderr) == (0, ""), format
+            assert CANARY not in blind.stdout
     ask = ("report", one.id, "--address", dev_address, "--json")
-    blind = await asyncio.to_thread(counterstep.run, tmp_path, *ask)
-    assert CANARY not in blind.stdout + blind.stderr
     told = await asyncio.to_thread(counterstep.run, tmp_path, *ask, "--module", "tests.canary")
     steps = {child["step"]: child for child in json.loads(told.stdout)["children"]}
     assert steps["copy"]["input"] == CANARY
@@ -144,3 +157,22 @@ async def test_a_secret_that_is_not_there_is_named(serve: Serve, world: World, t
     async with serve(flows.unknown_secret, secrets=Vault()) as client:
         error = await failure_of(await start(client, "saga", plan, id=new_id(), task_queue=task_queue))
     assert causes(error)[-1][1] == "secret 'CAT' isn't known to this worker; give it to its SecretSource"
+
+
+async def test_who_went_on_from_whom_is_read_as_far_as_it_can_be(
+    serve: Serve, world: World, task_queue: str, dev_address: str
+) -> None:
+    """Without the key the reports of a run that was taken over, and of the one that took it, name no other; no error."""
+    converter = flows.data_converter
+    async with serve(flows.copy, flows.Inner, Kept, data_converter=converter) as client:
+        first = await start(client, Kept, "text", id=new_id("kept"), task_queue=task_queue)
+        await failure_of(first)
+        second = await start(
+            client, Kept, "text", id=new_id("again"), task_queue=task_queue, memo={"resume_from": first.id}
+        )
+        await failure_of(second)
+        plain = await Client.connect(dev_address)
+        blind = [await fetch_report(plain, handle.id) for handle in (first, second)]
+        seen = await fetch_report(client, second.id)
+    assert [report.run and report.run.resumed_from for report in blind] == [None, None]
+    assert seen.run and seen.run.resumed_from == (first.id, first.first_execution_run_id)

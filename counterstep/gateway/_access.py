@@ -17,6 +17,8 @@ from google.rpc import code_pb2
 from counterstep.gateway._errors import GatewayError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_NOTHING = sha256(b"").hexdigest()
+"""What the digest of a token comes to whose variable isn't set."""
 
 
 class Permission(StrEnum):
@@ -178,6 +180,8 @@ def _token(table: dict[str, Any], where: str) -> Token:
     digest = table.get("sha256")
     if not isinstance(digest, str) or not _DIGEST.match(digest):
         raise AccessError(f"{where}: sha256 must be 64 hex digits: printf %s TOKEN | sha256sum")
+    if digest == _NOTHING:
+        raise AccessError(f"{where}: sha256 is that of an empty token, which everybody has")
     return Token(str(table.get("name", "")), digest, _allow(table, where))
 
 

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from google.rpc import code_pb2
+from starlette.requests import ClientDisconnect
 
 from counterstep.gateway._access import Access, Caller, Permission
-from counterstep.gateway._errors import GatewayError, internal
+from counterstep.gateway._errors import GatewayError, gone, internal
 from counterstep.gateway._metrics import Metrics
 
 T = TypeVar("T")
@@ -61,5 +62,7 @@ class Calls:
 def _refusal(error: Exception, method: str) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
+    if isinstance(error, ClientDisconnect):  # while its body was read
+        return gone()
     _log.error("%s failed", method, exc_info=error)
     return internal()

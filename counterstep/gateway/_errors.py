@@ -10,6 +10,8 @@ from google.rpc import code_pb2
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from counterstep.serving import StartError
+
 DOMAIN = "counterstep"
 SHOWN = 300
 """Characters of a caller's own text that an error repeats."""
@@ -33,6 +35,10 @@ HTTP_STATUS: dict[int, HTTPStatus | int] = {
     code_pb2.DATA_LOSS: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The HTTP status of each code, as in google/rpc/code.proto."""
+
+
+class GatewayStartError(StartError):
+    """The gateway can't start; the message says why, in words for the person who started it."""
 
 
 @dataclass(eq=False)
@@ -93,6 +99,11 @@ def not_found(name: str) -> GatewayError:
 def unavailable() -> GatewayError:
     """Say that Temporal doesn't answer; clients may try again."""
     return GatewayError(code_pb2.UNAVAILABLE, "TEMPORAL_UNAVAILABLE", "Temporal doesn't answer; try again")
+
+
+def gone() -> GatewayError:
+    """Say, if only to the metrics, that the caller went away."""
+    return GatewayError(code_pb2.CANCELLED, "CLIENT_GONE", "the caller went away")
 
 
 def internal() -> GatewayError:

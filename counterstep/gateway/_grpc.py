@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -80,8 +81,9 @@ class OperationsService:
 
     async def _wait(self, request: WaitOperationRequest, context: Context) -> Message:
         remaining = cast("float | None", context.time_remaining())  # none without a deadline
-        limit = self._wait_limit if remaining is None else min(self._wait_limit, remaining - MARGIN)
-        return await self._operations.wait(request.name, min(limit, seconds_of(request)))
+        within = math.inf if remaining is None else remaining - MARGIN
+        limit = min(self._wait_limit, seconds_of(request))
+        return await self._operations.wait(request.name, limit, within)
 
     async def _list(self, request: ListOperationsRequest, context: Context) -> Message:
         return await self._operations.list(request)

@@ -16,14 +16,15 @@ from google.rpc import code_pb2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from counterstep.gateway._access import Caller, Permission
+from counterstep.gateway._addresses import is_loopback
 from counterstep.gateway._calls import Calls
-from counterstep.gateway._errors import GatewayError, internal, invalid
+from counterstep.gateway._errors import GatewayError, gone, internal, invalid
 from counterstep.gateway._grpc import seconds_of
 from counterstep.gateway._json_forms import error_json, list_json, operation_json
 from counterstep.gateway._metrics import CONTENT_TYPE, Metrics
@@ -53,7 +54,7 @@ class HttpService:
         metrics: for ``/metrics``.
         serving: whether Temporal answers, for ``/healthz``.
         open: whether no token is asked for, so that a browser could be tricked into a call.
-        hosts: names that requests may call this gateway; any, if there are none.
+        local: whether requests must call this gateway by a name of this machine's own.
         wait_limit: seconds that a wait may take.
     """
 
@@ -63,7 +64,7 @@ class HttpService:
     metrics: Metrics
     serving: Callable[[], Awaitable[bool]]
     open: bool
-    hosts: frozenset[str]
+    local: bool
     wait_limit: float
 
     def app(self) -> Starlette:
@@ -166,7 +167,7 @@ class HttpService:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = (request.url.hostname or "").lower()
         foreign = self.open and origin is not None and origin.partition("://")[2] != host
-        if foreign or (self.hosts and name not in self.hosts):
+        if foreign or (self.local and not is_loopback(name)):
             said = (
                 "web pages elsewhere, and other names for this host, are refused where no token is asked for"
             )
@@ -234,15 +235,15 @@ async def _body(request: Request) -> bytes:
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Await something, unless the caller goes away."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    left = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, left], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise GatewayError(code_pb2.CANCELLED, "CLIENT_GONE", "the caller went away")
+            raise gone()
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
+        left.cancel()
 
 
 async def _gone(request: Request) -> None:
@@ -263,6 +264,4 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)
     return await _refused(request, internal())

@@ -23,9 +23,9 @@ from counterstep.gateway._packing import SIZE_LIMIT
 from counterstep.gateway._page_token import Place, read_token
 from counterstep.gateway._states import OPEN
 from counterstep.gateway._temporal import Run, Temporal
-from counterstep.gateway._tombstones import INTERNAL
 from counterstep.gateway._view import View
 from counterstep.gateway._windows import Windows, moment
+from counterstep.reports import INTERNAL
 
 DEFAULT_SIZE = 50
 SCAN_LIMIT = 2000

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
+import time
 
 from google.longrunning.operations_pb2 import ListOperationsRequest, ListOperationsResponse, Operation
+from google.rpc import code_pb2
 
 from counterstep.gateway._closings import Closings
-from counterstep.gateway._errors import not_found
+from counterstep.gateway._errors import GatewayError, not_found
 from counterstep.gateway._listing import Listing
 from counterstep.gateway._names import parse_name
 from counterstep.gateway._temporal import Run, Temporal
 from counterstep.gateway._tombstones import Tombstones, internal_type
-from counterstep.gateway._view import View, view
+from counterstep.gateway._view import View, unreadable, view
 from counterstep.gateway._waits import Waits
+
+_log = logging.getLogger("counterstep.gateway")
 
 
 class Operations:
@@ -25,7 +31,7 @@ class Operations:
         self._closings = Closings(temporal)
         self._waits = waits
         self._tombstones = tombstones
-        self._listing = Listing(temporal, self._look, page_limit)
+        self._listing = Listing(temporal, self._listed, page_limit)
 
     async def get(self, name: str) -> Operation:
         """Give the latest state; no worker is asked."""
@@ -35,18 +41,26 @@ class Operations:
             raise not_found(name)
         return found[1].operation
 
-    async def wait(self, name: str, seconds: float) -> Operation:
+    async def wait(self, name: str, seconds: float, within: float = math.inf) -> Operation:
         """Give the operation when it is done, or its latest state when the time is over.
 
         Args:
             name: of the operation.
             seconds: how long to wait at most.
+            within: seconds from now in which to answer, whatever Temporal takes to say the latest state.
         """
+        began = time.monotonic()
         operation = await self.get(name)
+        took = time.monotonic() - began
+        seconds = min(seconds, within - 2 * took)  # the second look may take as long as the first
         if operation.done or seconds <= 0:
             return operation
         await self._waits.until_done(parse_name(name)[1], seconds)
-        return await self.get(name)
+        try:
+            async with asyncio.timeout(began + within - time.monotonic()):
+                return await self.get(name)
+        except TimeoutError:
+            return operation
 
     async def cancel(self, name: str) -> None:
         """Begin unwinding; one that is done stays as it is."""
@@ -80,8 +94,22 @@ class Operations:
     async def _look(self, workflow_id: str, parent: str) -> tuple[Run, View] | None:
         """Find the newest run and show it; none if it expires meanwhile."""
         run = await self._visible(workflow_id)
+        return None if run is None else await self._shown(run, parent)
+
+    async def _listed(self, workflow_id: str, parent: str) -> tuple[Run, View] | None:
+        """Find and show it as :meth:`_look`; what can't be shown doesn't take the rest of a list along."""
+        run = await self._visible(workflow_id)
         if run is None:
             return None
+        try:
+            return await self._shown(run, parent)
+        except Exception as error:
+            if isinstance(error, GatewayError) and error.code != code_pb2.INTERNAL:
+                raise
+            _log.exception("%s is listed by its name alone", run.workflow_id)
+            return run, unreadable(run, parent)
+
+    async def _shown(self, run: Run, parent: str) -> tuple[Run, View] | None:
         closing = None if run.open else await self._closings.of(run)
         if closing is None and not run.open:
             return None

@@ -10,7 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format, symbol_database
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import ListValue, NullValue, Struct, Value
 from google.protobuf.wrappers_pb2 import BytesValue
 from google.rpc import error_details_pb2  # noqa: F401  (makes its messages known to the symbol database)
@@ -74,8 +74,8 @@ def message_of(kind: str, value: Any) -> AnyMessage | None:
     try:
         message = symbol_database.Default().GetSymbol(kind)()
         return pack(json_format.ParseDict(value, message))
-    except (KeyError, json_format.ParseError):
-        return None
+    except (KeyError, TypeError, ValueError, AttributeError, json_format.ParseError):
+        return None  # ParseDict raises them all for JSON of another kind than the message's own
 
 
 def any_of(value: Any) -> AnyMessage | None:
@@ -86,11 +86,11 @@ def any_of(value: Any) -> AnyMessage | None:
 
 
 def as_json(packed: AnyMessage) -> dict[str, Any]:
-    """Give an ``Any`` as JSON; a message of unknown type as its bytes."""
+    """Give an ``Any`` as JSON; a message of unknown type, or one that isn't what it says, as its bytes."""
     try:
         found: dict[str, Any] = json_format.MessageToDict(packed)
         return found
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, DecodeError):
         return {"@type": packed.type_url, "value": base64.b64encode(packed.value).decode()}
 
 

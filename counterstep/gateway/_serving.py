@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import logging
-import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,26 +19,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from activities import Registry
 from counterstep.gateway._access import EVERYTHING, Access, AccessError, Permission, read_access
+from counterstep.gateway._addresses import bound_socket, is_loopback, shown
 from counterstep.gateway._calls import Calls
-from counterstep.gateway._errors import GatewayError
+from counterstep.gateway._errors import GatewayError, GatewayStartError
 from counterstep.gateway._grpc import OperationsService, make_server, set_health
 from counterstep.gateway._http import CERTIFICATE, HttpService
 from counterstep.gateway._metrics import Metrics
 from counterstep.gateway._operations import Operations
 from counterstep.gateway._starting import Starting
 from counterstep.gateway._temporal import Temporal
+from counterstep.gateway._tls import Tls
 from counterstep.gateway._tombstones import Tombstones
 from counterstep.gateway._waits import Waits
+from counterstep.serving import host_port
 
 _CHECK_EVERY = 3.0
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names of a gateway that asks for nothing; others come from a web page that tricks a browser."""
-
-_log = logging.getLogger("counterstep.gateway")
-
-
-class GatewayStartError(Exception):
-    """The gateway can't start; the message says why, in words for the person who started it."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +78,9 @@ class GatewaySettings:
             raise GatewayStartError(
                 "--tls-cert and --tls-key belong together, and --tls-client-ca needs them"
             )
-        for where in filter(None, (self.listen, self.http)):
-            if not (self.tokens or self.client_ca or is_loopback(address(where)[0])):
+        for flag, where in (("--listen", self.listen), ("--http", self.http)):
+            host, _ = host_port(where, flag, GatewayStartError) if where else ("localhost", 0)
+            if not (self.tokens or self.client_ca or is_loopback(host)):
                 raise GatewayStartError(
                     f"{where} can be reached from elsewhere: "
                     "give --tokens, or --tls-cert, --tls-key and --tls-client-ca"
@@ -100,6 +92,18 @@ class GatewaySettings:
         if access.certificates and not self.client_ca:
             raise GatewayStartError(f"{self.tokens} has a [[certificate]]: give --tls-client-ca")
         return access
+
+    def tls(self) -> Tls | None:
+        """Give the certificates, if there are any.
+
+        Raises:
+            GatewayStartError: when they can't be used.
+        """
+        if self.cert is None or self.key is None:
+            return None
+        found = Tls(self.cert, self.key, self.client_ca)
+        found.check()
+        return found
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ async def gateway(
     Raises:
         GatewayStartError: when it can't.
     """
-    access, temporal = settings.access(), Temporal(client)
+    access, tls, temporal = settings.access(), settings.tls(), Temporal(client)
     waits, tombstones = Waits(temporal, settings.open_waits), Tombstones(temporal)
     metrics, health = Metrics(lambda: waits.open), Health(temporal)
     operations = Operations(temporal, waits, tombstones, settings.page_limit)
@@ -144,13 +148,13 @@ async def gateway(
         metrics,
         health.serving,
         not access.tokens or bool(access.certificates),
-        frozenset() if access.tokens or settings.client_ca else _LOCAL,
+        not (access.tokens or settings.client_ca),
         seconds,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_cancelled, asyncio.create_task(tombstones.keep_sweeping()))
-        url = await stack.enter_async_context(_http(web.app(), settings))
-        where = await stack.enter_async_context(_grpc(service, health, settings))
+        url = await stack.enter_async_context(_http(web.app(), settings, tls))
+        where = await stack.enter_async_context(_grpc(service, health, settings, tls))
         stack.callback(waits.stop)
         yield Gateway(where, url, tombstones)
 
@@ -183,13 +187,13 @@ class Health:
 
 @contextlib.asynccontextmanager
 async def _grpc(
-    service: OperationsService, health: Health, settings: GatewaySettings
+    service: OperationsService, health: Health, settings: GatewaySettings, tls: Tls | None
 ) -> AsyncIterator[str | None]:
     if not settings.listen:
         yield None
         return
     server, servicer = make_server(service, settings.open_waits)
-    port = _bound(server, settings)
+    port = _bound(server, settings.listen, tls)
     await set_health(servicer, serving=await health.serving())
     await server.start()
 
@@ -200,54 +204,56 @@ async def _grpc(
 
     keeping = asyncio.create_task(keep())
     try:
-        yield f"{_shown(settings.listen)}:{port}"
+        yield f"{shown(settings.listen)}:{port}"
     finally:
         await _cancelled(keeping)
         await servicer.enter_graceful_shutdown()
         await server.stop(settings.grace.total_seconds())
 
 
-def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:
+def _bound(server: grpc.aio.Server, where: str, tls: Tls | None) -> int:
     try:
-        if settings.cert is None or settings.key is None:
-            return server.add_insecure_port(str(settings.listen))
-        pair = (_read(settings.key), _read(settings.cert))
-        ca = _read(settings.client_ca) if settings.client_ca else None
-        credentials = grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
-        return server.add_secure_port(str(settings.listen), credentials)
+        return server.add_secure_port(where, tls.grpc()) if tls else server.add_insecure_port(where)
     except RuntimeError:
-        raise GatewayStartError(f"can't listen on {settings.listen}: is something else there?") from None
+        raise GatewayStartError(f"can't listen on {where}: is something else there?") from None
 
 
 @contextlib.asynccontextmanager
-async def _http(app: Starlette, settings: GatewaySettings) -> AsyncIterator[str | None]:
+async def _http(app: Starlette, settings: GatewaySettings, tls: Tls | None) -> AsyncIterator[str | None]:
     if not settings.http:
         yield None
         return
-    bound = _socket(settings.http)
-    server = _Server(_uvicorn(app, settings))
+    bound = bound_socket(settings.http)
+    server = _Server(_uvicorn(app, settings, tls))
     serving = asyncio.create_task(server.serve([bound]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
     try:
-        scheme = "https" if settings.cert else "http"
-        yield f"{scheme}://{_shown(settings.http)}:{bound.getsockname()[1]}"
+        await _up(server, serving, settings.http)
+        yield f"{'https' if tls else 'http'}://{shown(settings.http)}:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
-        await serving
+        with contextlib.suppress(Exception):  # it is told by _up; later it would hide why the block ends
+            await serving
         bound.close()
 
 
-def _uvicorn(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
-    tls: dict[str, Any] = {}
-    if settings.cert:
-        tls = {"ssl_certfile": settings.cert, "ssl_keyfile": settings.key}
-    if settings.client_ca:
-        tls |= {"ssl_ca_certs": str(settings.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+async def _up(server: uvicorn.Server, serving: asyncio.Task[None], where: str) -> None:
+    """Wait until HTTP is served.
+
+    Raises:
+        GatewayStartError: when that ends before it began.
+    """
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if serving.done():
+        raise GatewayStartError(f"can't serve HTTP on {where}: {serving.exception() or 'it ended at once'}")
+
+
+def _uvicorn(app: Starlette, settings: GatewaySettings, tls: Tls | None) -> uvicorn.Config:
+    options = tls.uvicorn() if tls else {}
     grace = max(1, round(settings.grace.total_seconds()))
     return uvicorn.Config(
         app, http=_Http, lifespan="off", log_config=None, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=grace, **tls,
+        timeout_graceful_shutdown=grace, **options,
     )  # fmt: skip
 
 
@@ -279,50 +285,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """See base class."""
         yield
-
-
-def address(text: str) -> tuple[str, int]:
-    """Take ``host:port`` apart.
-
-    Raises:
-        GatewayStartError: when it isn't one.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise GatewayStartError(f"{text!r} isn't HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _socket(where: str) -> socket.socket:
-    host, port = address(where)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise GatewayStartError(f"can't listen on {where}: {error.strerror}") from None
-    return bound
-
-
-def _shown(where: str) -> str:
-    return where.rpartition(":")[0]
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise GatewayStartError(f"can't read {file}: {error.strerror}") from None
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

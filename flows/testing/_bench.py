@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from flows.testing._cases import Faults
 from flows.testing._trial import Trial
@@ -105,20 +105,29 @@ class Bench:
 
         Raises:
             Impatient: when it doesn't come.
+            Exception: what the operator raised while the run was open.
         """
-        operating = [asyncio.ensure_future(self.operator(handle))] if self.operator else []
+        ending = asyncio.ensure_future(self.worker.ended(handle, trial))
+        operating = asyncio.ensure_future(self._operate(handle))
         try:
-            return await asyncio.wait_for(self.worker.ended(handle, trial), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                failed = await _failed(operating, ending, handle)
+                if failed is None:
+                    return await ending
         except TimeoutError:
-            trial.over.set()
-            with contextlib.suppress(Exception):
-                await handle.terminate("the test's patience is over")
+            await _terminated(handle, trial)
             called = ", ".join(str(call.place) for call in trial.calls)
             raise Impatient(
                 f"it didn't end within {PATIENCE:.0f} s; called were {called or 'no steps'}"
             ) from None
         finally:
-            await _cancelled([*operating, *tasks])
+            await _cancelled([ending, operating, *tasks])
+        await _terminated(handle, trial)
+        raise failed
+
+    async def _operate(self, handle: WorkflowHandle[Any, Any]) -> None:
+        if self.operator is not None:
+            await self.operator(handle)
 
     async def _replaced(self, trial: Trial, queue: str) -> None:
         """Serve a run, with another worker from the moment on that its fault names."""
@@ -126,6 +135,32 @@ class Bench:
             await trial.replace.wait()
         async with self.worker.another(queue, self.cache, sandbox=False):
             await trial.over.wait()
+
+
+def told(error: Exception) -> str:
+    """Say in a cell of the table what kept a run from being looked at."""
+    return str(error) if isinstance(error, Impatient) else f"{type(error).__name__}: {error}"
+
+
+async def _failed(
+    operating: asyncio.Future[None], ending: asyncio.Future[Ran], handle: WorkflowHandle[Any, Any]
+) -> BaseException | None:
+    """Give what an operator raised, unless its run has closed: then nobody can do anything to it any more."""
+    either: list[asyncio.Future[Any]] = [operating, ending]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if ending.done() or operating.cancelled():
+        return None
+    failed = operating.exception()
+    if failed is None:
+        return None
+    status = (await handle.describe()).status
+    return failed if status is WorkflowExecutionStatus.RUNNING else None
+
+
+async def _terminated(handle: WorkflowHandle[Any, Any], trial: Trial) -> None:
+    trial.over.set()
+    with contextlib.suppress(Exception):
+        await handle.terminate("the test's patience is over")
 
 
 async def _value(given: Any) -> Any:

@@ -50,7 +50,7 @@ def error(
         unknown: before its effect, but saying that its outcome is unknown.
         retryable: whether another attempt may follow.
     """
-    when = "after" if after else "before"
+    when, unknown = "after" if after else "before", unknown and not after
     raised = error or _error(f"injected, {when} the effect", retryable)
 
     async def act(effect: Effect, trial: Trial) -> Any:
@@ -60,11 +60,15 @@ def error(
             raise OutcomeUnknown(f"injected, {when} the effect") from raised
         raise raised
 
-    return Fault(f"error {when}", act)
+    return Fault("unknown before" if unknown else f"error {when}", act)
+
+
+class Injected(Exception):
+    """An error that may be tried again: of a class that no policy names as one that ends it at once."""
 
 
 def _error(text: str, retryable: bool) -> BaseException:
-    return RuntimeError(text) if retryable else Unrecoverable(text)
+    return Injected(text) if retryable else Unrecoverable(text)
 
 
 async def _interrupted(trial: Trial) -> None:

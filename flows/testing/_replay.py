@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from google.protobuf.json_format import ParseError
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
@@ -23,6 +24,9 @@ PLACES = 50
 """So many places of a history are replayed at most, evenly spread."""
 
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+_BEGINS: Literal["workflow_execution_started_event_attributes"] = (
+    "workflow_execution_started_event_attributes"
+)
 _SHOWN = 600
 
 
@@ -78,7 +82,7 @@ async def replay(
 
     Raises:
         HistoriesDiffer: naming each that doesn't replay, and the place where it differs.
-        DefinitionError: when there is no history, so that nothing would be shown.
+        DefinitionError: when there is no history, so that nothing would be shown, or a file isn't one.
     """
     registry, found = collected(served)
     plugin = CounterstepPlugin(registry, **{**found, **options})
@@ -94,7 +98,13 @@ async def replay(
 
 def _files(folder: Path) -> Iterator[WorkflowHistory]:
     for file in sorted(folder.rglob("*.json")):
-        yield WorkflowHistory.from_json(file.stem, file.read_text())
+        try:
+            history = WorkflowHistory.from_json(file.stem, file.read_text())
+        except (ValueError, ParseError, AttributeError, TypeError, KeyError) as error:
+            raise DefinitionError(f"{file} isn't a workflow history: {error}") from None
+        if not (history.events and history.events[0].HasField(_BEGINS)):
+            raise DefinitionError(f"{file} isn't a workflow history: it doesn't begin with a run's start")
+        yield history
 
 
 async def _unreadable(converter: DataConverter, history: WorkflowHistory) -> Replayed | None:

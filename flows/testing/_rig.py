@@ -28,7 +28,7 @@ from activities import Context, Operation, Outcome, Registry
 from activities._call import _EXECUTOR, call
 from activities._encode import LOST
 from activities._run import CURRENT_HEADER, Host
-from activities._wire import HEADER, StepHeader, in_leg
+from activities._wire import HEADER, StepHeader, in_leg, without_leg
 from flows.testing._faults import Fault
 from flows.testing._trial import Call, Place, Trial
 
@@ -56,7 +56,12 @@ class Rig:
 
     def trial(self, header: StepHeader, workflow_id: str) -> Trial | None:
         """Find the run that a step belongs to; steps of child flows belong to the root."""
-        return self.trials.get((header.workflow or workflow_id).split("/")[0])
+        name = header.workflow or workflow_id
+        while (
+            name not in self.trials and "/" in name
+        ):  # a child's id begins with its parent's, which may have any character
+            name = name.rpartition("/")[0]
+        return self.trials.get(name)
 
     def _mounted(self, op: Operation[Any, Any]) -> Operation[Any, Any]:
         made = copy.copy(op)
@@ -162,7 +167,8 @@ def _place(type: str, headers: Any, activity_id: str | None) -> tuple[StepHeader
     if payload is None or activity_id is None:
         return None
     header, undo = StepHeader.read(payload), type.endswith("/undo")
-    name = header.path + (header.step or (activity_id.removesuffix(".undo") if undo else activity_id))
+    own = header.step or without_leg(activity_id.removesuffix(".undo") if undo else activity_id)
+    name = header.path + own
     return header, Place(in_leg(name, header.leg) if header.leg else name, undo)
 
 

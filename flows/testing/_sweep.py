@@ -15,7 +15,7 @@ from temporalio.client import WorkflowFailureError
 from activities import Failure
 from flows._policy import Policy
 from flows._start import undo
-from flows.testing._bench import Bench, Fresh, Impatient, Operator
+from flows.testing._bench import Bench, Fresh, Operator, told
 from flows.testing._cases import Case, Planning
 from flows.testing._checks import Expected, difference, problems
 from flows.testing._coverage import Cell, Coverage, NotHeld
@@ -27,6 +27,8 @@ from flows.testing._trial import Place, Trial
 from flows.testing._worker import Ran, collected, refuse_unknown, serving
 
 _NO_RESET = Cell("not applicable", why=("the time-skipping server can't reset",))
+_FIRST = "the run without faults"
+_TWICE = "the same after two runs without faults: leave out what differs"
 _CLEAN, _BEFORE = "as after a run without faults", "as before"
 
 
@@ -126,7 +128,10 @@ class _Sweep:
 
     async def run(self) -> Coverage:
         """Run it without faults first, and then with each."""
-        first, trial, fresh, clean = await self._clean()
+        try:
+            first, trial, fresh, clean = await self._clean()
+        except Exception as error:
+            return self._table([], [f"{_FIRST}: {told(error)}"])
         found = steps_of(first, trial, self.bench.worker.registry)
         wrong = self._guards(first, found, fresh, clean)
         if not self.asked.modes or self.asked.steps == frozenset():
@@ -145,10 +150,12 @@ class _Sweep:
             ] * planning.waits
             if not wrong:
                 wrong = await self._all(planning, Expected(by_name, policy, clean), chosen)
-        names = [step.name for step in chosen]
+        return self._table([step.name for step in chosen], wrong)
+
+    def _table(self, steps: Sequence[str], wrong: Sequence[str]) -> Coverage:
         seconds = time.monotonic() - self.began
         flow = _name(self.bench.flow)
-        return Coverage(flow, names, self.asked.modes, self.cells, wrong, self.runs, seconds)
+        return Coverage(flow, steps, self.asked.modes, self.cells, wrong, self.runs, seconds)
 
     async def _clean(self) -> tuple[Ran, Trial, Fresh, Any]:
         async with self.bench.fresh() as fresh:
@@ -168,12 +175,7 @@ class _Sweep:
 
     async def _all(self, planning: Planning, expected: Expected, chosen: Sequence[Step]) -> list[str]:
         """Try everything; what isn't as it must be stands in the cells."""
-        _, _, _, again = await self._clean()
-        wrong = [
-            *difference(
-                expected.clean, again, "the same after two runs without faults: leave out what differs"
-            )
-        ]
+        wrong = await self._again(expected)
         if wrong:
             return wrong
         tried: list[Any] = []
@@ -192,17 +194,31 @@ class _Sweep:
                 group.create_task(one)
         return []
 
+    async def _again(self, expected: Expected) -> list[str]:
+        """Run it without faults once more, in a world of its own; say what differs."""
+        try:
+            _, _, _, clean = await self._clean()
+        except Exception as error:
+            return [f"{_FIRST}, the second time: {told(error)}"]
+        return [*difference(expected.clean, clean, _TWICE)]
+
     async def _case(self, expected: Expected, case: Case) -> None:
+        try:
+            found = await self._tried(expected, case)
+        except (
+            Exception
+        ) as error:  # such as a `world` that can't look at what a bug has left; the other cells go on
+            found = [told(error)]
+        self._note(case, found)
+
+    async def _tried(self, expected: Expected, case: Case) -> list[str]:
         async with self.bench.fresh() as fresh:
             self.runs += 1
-            try:
-                ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
-            except Impatient as error:
-                self._note(case, [str(error)])
-                return
-            found = [*problems(expected, case, ran, trial)]
-            found += await self._world(expected, case, ran, fresh)
-            self._note(case, found)
+            ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
+            return [
+                *problems(expected, case, ran, trial),
+                *await self._world(expected, case, ran, fresh),
+            ]
 
     async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
         """Compare the world with what it must be after such an end; what is stuck is undone first."""
@@ -237,9 +253,14 @@ class _Sweep:
             )
             self.cells |= {(name, mode): why for name in names}
             return
-        async for step, cell in resets(self.bench, mode, faults, names, expected.clean):
-            self.runs += 1
-            self.cells[step, mode] = cell
+        try:
+            async for step, cell in resets(self.bench, mode, faults, names, expected.clean):
+                self.runs += 1
+                self.cells[step, mode] = cell
+        except Exception as error:  # of the run that was to be reset, or of its world
+            broken = Cell("broken", 1, (told(error),))
+            untried = [name for name in names if (name, mode) not in self.cells]
+            self.cells |= {(name, mode): broken for name in untried or names}
 
 
 def _unwinding(planning: Planning) -> Mapping[Place, Any] | None:

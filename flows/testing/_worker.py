@@ -17,7 +17,7 @@ from activities import DefinitionError, Failure, Registry
 from counterstep.reports import Kind, Report, fetch_report
 from flows._actions import Action
 from flows._linear import Workflow
-from flows._module import load_modules
+from flows._module import load_modules, offered
 from flows._plugin import CounterstepPlugin
 from flows._saga import Saga
 from flows._start import start
@@ -241,9 +241,9 @@ def collected(served: Sequence[Any]) -> tuple[Registry, dict[str, Any]]:
     """Give what is served, and what modules say about how."""
     modules = [one for one in served if isinstance(one, str)]
     loaded = load_modules(modules) if modules else None
-    registry = Registry(*(loaded.registry if loaded else ()))
+    registry = Registry()
     for one in served:
-        if not isinstance(one, str):
-            registry.register(*getattr(one, "definitions", (one,)), replace=True)
+        entries = offered(one) if isinstance(one, str) else getattr(one, "definitions", (one,))
+        registry.register(*entries, replace=True)
     about = {"data_converter": loaded.data_converter, "secrets": loaded.secrets} if loaded else {}
     return registry, {name: value for name, value in about.items() if value is not None}

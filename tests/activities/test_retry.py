@@ -64,6 +64,16 @@ def test_on_temporal() -> None:
     ]
 
 
+def test_on_temporal_after_failures() -> None:
+    """What the server waits first is what comes after the failures that the flow has seen."""
+    retry = Retry(5, initial=10 * MS, factor=3, maximum=50 * MS)
+    assert [retry.on_temporal(3, failures).initial_interval for failures in (0, 1, 2)] == [
+        10 * MS,
+        30 * MS,
+        50 * MS,
+    ]
+
+
 def test_no_limit_and_one_attempt() -> None:
     """0 is no limit, as in Temporal; for one attempt nothing else matters."""
     assert Retry(0).on_temporal(0).maximum_attempts == 0

@@ -43,6 +43,10 @@ def bench(executor: Executor) -> Bench:
     return Bench(executor)
 
 
+UNSURE = {"failures": 1, "unknown": True, "again": True}
+"""Final for the server, which would forget it when it is cancelled; the flow goes on with it."""
+
+
 async def test_a_result_is_the_users_json(bench: Bench) -> None:
     """Nothing travels beside a first execution that went well."""
     assert await bench.run(op_of({"a": [1, None]}), {"n": 1}) == ({"a": [1, None]}, {})
@@ -88,6 +92,34 @@ async def test_input_that_does_not_fit(bench: Bench) -> None:
         "unable to parse string as an integer"
     )
     assert entry(error) == {"called": False}
+
+
+async def test_what_the_flow_knows_already_is_not_told_again(bench: Bench) -> None:
+    """Unknown before this dispatch: the server goes on retrying, with a mark for the next attempt."""
+    bench.attempts = 5
+    error = await bench.fail(op_of(OutcomeUnknown("maybe")), {"n": 1}, {"failures": 1, "unknown": True})
+    assert (error.non_retryable, entry(error)) == (False, {"failures": 2, "unknown": True})
+    assert bench.client.marks == [{"attempt": 1, "raised": True, "failures": 2, "unknown": True}]
+
+
+async def test_what_was_saved_is_told_before_the_next_attempt(bench: Bench) -> None:
+    """Only the flow keeps it over a cancel between two attempts; an undo isn't cancelled."""
+    bench.attempts = 5
+
+    @operation(id="op", version="1.0.0")
+    async def op(ctx: Context[Deps], input: int) -> None:
+        await ctx.save(input)
+        raise RuntimeError("down")
+
+    @op.undo
+    async def undo(ctx: Context[Deps], input: int, outcome: Outcome[None]) -> None:
+        await ctx.save(input)
+        raise RuntimeError("down")
+
+    error = await bench.fail(op, 7)
+    assert (error.non_retryable, entry(error)) == (True, {"failures": 1, "saved": 7, "again": True})
+    error = await bench.fail(op, 7, {"status": "done"}, undo=True)
+    assert (error.non_retryable, entry(error)) == (False, {"failures": 1, "saved": 7})
 
 
 @pytest.mark.parametrize(
@@ -205,8 +237,8 @@ async def test_an_old_mark_proves_nothing(bench: Bench) -> None:
         (Unrecoverable("fatal"), True, None),
         (ApplicationError("no", non_retryable=True), True, None),
         (Retryable("later", after=timedelta(seconds=9)), False, None),
-        (OutcomeUnknown("maybe"), False, {"failures": 1, "unknown": True}),
-        (ExceptionGroup("g", [KeyError(), OutcomeUnknown("maybe")]), False, {"failures": 1, "unknown": True}),
+        (OutcomeUnknown("maybe"), True, UNSURE),
+        (ExceptionGroup("g", [KeyError(), OutcomeUnknown("maybe")]), True, UNSURE),
         (ExceptionGroup("g", [KeyError(), Unrecoverable("fatal")]), True, None),
         (FileNotFoundError("gone"), True, None),
         (RuntimeError("down"), False, None),

@@ -9,6 +9,8 @@ from typing import Any
 import pydantic_core
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure as FailureProto
+from temporalio.converter import DataConverter
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -231,6 +233,19 @@ def test_a_cancel_between_executions(error: BaseException) -> None:
     assert summary(ended_badly(error, NEW)) == ("failed", 0, 0, False, None)
     assert summary(ended_badly(error, RAISED_TWICE)) == ("failed", 2, 0, True, None)
     assert summary(ended_badly(error, LOST_ONCE)) == ("unknown", 0, 1, True, None)
+    assert summary(ended_badly(error, NEW, retried=True)) == ("failed", 0, 0, True, None)
+
+
+def test_a_failure_that_the_flow_had_to_know() -> None:
+    """Final for the server alone: it goes again, and what is recorded as the cause is what was raised."""
+    error = raised(entry={"failures": 1, "unknown": True, "again": True}, non_retryable=True)
+    converter = DataConverter.default
+    failure = FailureProto()
+    converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+    settled = ended_badly(converter.failure_converter.from_failure(failure, converter.payload_converter), NEW)
+    assert summary(settled) == ("unknown", 1, 0, True, Again.FAILURE)
+    assert isinstance(settled.error, ApplicationError)
+    assert (settled.error.details, settled.error.non_retryable) == ((), False)
 
 
 @pytest.mark.parametrize(

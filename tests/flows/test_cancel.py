@@ -15,7 +15,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Replayer, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from activities import Context, Operation, Outcome, Registry, Retry, operation
+from activities import Context, Operation, Outcome, OutcomeUnknown, Registry, Retry, Status, operation
+from counterstep.reports import fetch_report
 from flows import CounterstepPlugin, OperationFailed, Policy, Sequence, start
 from tests.conftest import Serve
 from tests.sample import FAST
@@ -74,6 +75,36 @@ async def undo_fails_slowly(ctx: Context[World], input: int, outcome: Outcome[in
     ctx.deps.record("undo fails", str(outcome.status))
 
 
+@operation(id="never-sure", version="1.0.0", retry=Retry(max_attempts=5, initial=timedelta(minutes=1)))
+async def never_sure(ctx: Context[World], input: int) -> int:
+    """Leave something behind, perhaps, with a long delay before the next attempt."""
+    ctx.deps.record("unsure", ctx.attempt)
+    await ctx.save({"half": input})
+    raise OutcomeUnknown("the answer got lost")
+
+
+@never_sure.undo(retry=FAST)
+async def undo_never_sure(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo unsure", str(outcome.status), outcome.saved)
+
+
+@operation(
+    id="unsure-once", version="1.0.0", retry=Retry(max_attempts=5, initial=timedelta(seconds=1), factor=60)
+)
+async def unsure_once(ctx: Context[World], input: int) -> int:
+    """Leave something behind, perhaps, at the first attempt; the third one is far away."""
+    ctx.deps.record("unsure", ctx.attempt)
+    if ctx.attempt == 1:
+        await ctx.save({"half": input})
+        raise OutcomeUnknown("the answer got lost")
+    raise RuntimeError(f"down, {ctx.saved}")
+
+
+@unsure_once.undo(retry=FAST)
+async def undo_unsure_once(ctx: Context[World], input: int, outcome: Outcome[int]) -> None:
+    ctx.deps.record("undo unsure", str(outcome.status), outcome.saved)
+
+
 @operation(id="sync-wait", version="1.0.0")
 def sync_wait(ctx: Context[World], input: int) -> int:
     """Wait in a thread until the run asks to end."""
@@ -88,12 +119,27 @@ def undo_sync_wait(ctx: Context[World], input: int, outcome: Outcome[int]) -> No
     ctx.deps.record("undo sync", str(outcome.status), outcome.output)
 
 
+CHOSEN: dict[str, Operation[int, int]] = {
+    "local": local_wait,
+    "slow": fails_slowly,
+    "unsure": never_sure,
+    "unsure once": unsure_once,
+    "sync": sync_wait,
+}
+
+
 class Others(Sequence[str, int], id="others", version="1.0.0"):
     """Run one of the other operations."""
 
     async def run(self, input: str) -> int:
-        chosen = {"local": local_wait, "slow": fails_slowly, "sync": sync_wait}[input]
-        return (await self.execute(chosen, 1)).output
+        return (await self.execute(CHOSEN[input], 1)).output
+
+
+class Always(Sequence[str, int], id="others-always", version="1.0.0", policy=Policy.actions()):
+    """Run one of the other operations, and undo it whatever its outcome."""
+
+    async def run(self, input: str) -> int:
+        return (await self.execute(CHOSEN[input], 1)).output
 
 
 class Line(Sequence[int, int], id="line", version="1.0.0"):
@@ -140,7 +186,7 @@ class TimesOut(Sequence[int, str], id="times-out", version="1.0.0"):
         return "in time"
 
 
-FLOWS = (local_wait, fails_slowly, sync_wait, Others, Line, Kept, Parallel, Stubborn, TimesOut)
+FLOWS: tuple[Any, ...] = (*CHOSEN.values(), Others, Always, Line, Kept, Parallel, Stubborn, TimesOut)
 
 
 @asynccontextmanager
@@ -342,6 +388,36 @@ async def test_cancel_between_two_attempts(serve: Serve, world: World, task_queu
         await failure_of(handle)
     assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
     assert world.calls == ["fails"]
+
+
+@pytest.mark.parametrize(("what", "attempts"), [("unsure", 1), ("unsure once", 2)])
+async def test_cancel_between_two_attempts_of_which_one_was_unsure(
+    serve: Serve, world: World, task_queue: str, cache: int, what: str, attempts: int
+) -> None:
+    """An attempt said that its outcome is unknown: so is the step, and its undo gets what was saved."""
+    async with serve(*FLOWS, cache=cache) as client:
+        handle = await start(client, Others, what, id=new_id(), task_queue=task_queue)
+        await world.until("unsure", attempts)
+        await asyncio.sleep(0.5)
+        await handle.cancel()
+        await failure_of(handle)
+        assert (await handle.query("status"))["steps"] == {CHOSEN[what].definition.id: "undone"}
+    assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+    called = [("unsure", attempt + 1) for attempt in range(attempts)]
+    assert world.calls == [*called, ("undo unsure", "unknown", {"half": 1})]
+
+
+async def test_cancel_between_two_attempts_under_always(serve: Serve, world: World, task_queue: str) -> None:
+    """Failed, as if its attempts were spent: so where failed steps are undone too, it is."""
+    async with serve(*FLOWS) as client:
+        handle = await start(client, Always, "slow", id=new_id(), task_queue=task_queue)
+        await world.until("fails")
+        await asyncio.sleep(0.5)
+        await handle.cancel()
+        await failure_of(handle)
+        (step,) = (await fetch_report(client, handle.id)).children
+        assert (step.outcome, step.undo and step.undo.outcome) == (Status.FAILED, Status.DONE)
+    assert world.calls == ["fails", ("undo fails", "failed")]
 
 
 async def activity_ended(handle: Any) -> None:

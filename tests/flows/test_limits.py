@@ -237,6 +237,29 @@ async def test_history_limit_leaves_room_for_unwinding(
     assert len(events) <= 100
 
 
+class Patient(Sequence[int, None], id="limit-patient", version="1.0.0"):
+    """a, then one wait after the other."""
+
+    async def run(self, input: int) -> None:
+        await self.execute(a, input)
+        while True:
+            await self.wait(timedelta(milliseconds=1))
+
+
+async def test_waits_leave_room_for_unwinding(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that only waits fails while its undo fits, too."""
+    monkeypatch.setattr("flows._run.EVENT_LIMIT", 100)
+    async with serve(*DEFINITIONS, Patient) as client:
+        handle = await start(client, Patient, 1, id=new_id(), task_queue=task_queue)
+        found = causes(await failure_of(handle))
+        events = await events_of(handle)
+    assert [kind for kind, _ in found] == ["RolledBack", "HistoryLimit"]
+    assert world.calls == [("a", 1), ("undo a", 1, "done", 2)]
+    assert len(events) <= 100
+
+
 async def test_local_and_remote_steps_in_one_run(
     serve: Serve, world: World, task_queue: str, cache: int
 ) -> None:

@@ -241,3 +241,21 @@ async def test_local_steps_unwind_like_remote_ones(scripts: Scripts, world: Worl
         failure = await run.fails(do("local-a", 1), do("a", 2), do("local-b", 3))
     assert causes(failure)[-1] == ("RuntimeError", "local-b down")
     assert world.calls[5:] == [("undo a", 2, "done", 4), ("undo local-a", 1, "done", 2)]
+
+
+async def test_an_undo_that_failed_before_is_named_when_it_is_not_tried_again(
+    scripts: Scripts, world: World, cache: int
+) -> None:
+    """The body goes on after its undo of a failed; unwinding stops at b: both are named, and a isn't tried again."""
+    for switch in ("fail-undo-a", "fail-undo-b", "fail-c"):
+        world.switch(switch)
+    script = (do("a", 1), do("undo", "a", catch=True), do("b", 2), do("c", 3))
+    async with scripts(Stopping, cache=cache) as run:
+        found = causes(await run.fails(*script, flow=Stopping))
+    assert found[0][0] == "Stuck"
+    assert found[0][1].split("\n")[1:] == [
+        "not undone: b (b@1.0.0): RuntimeError: undo of b down",
+        "not undone: a (a@1.0.0): not tried, since b wasn't undone",
+    ]
+    undo_b = ("undo b", 2, "done", 4)
+    assert world.calls == [("a", 1), *[UNDO_A] * 3, ("b", 2), ("c", 3), *[undo_b] * 3]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from temporalio.exceptions import ApplicationError
 
 from activities import Context, Outcome, operation
@@ -56,6 +56,24 @@ class Book(Sequence[Trip, Booked], id="book", version="1.0.0"):
     async def run(self, input: Trip) -> Booked:
         await self.execute(a, input.seats)
         return Booked(flight=input.flight, seats=input.seats)
+
+
+class Losing(BaseModel):
+    """Takes what it can't write."""
+
+    x: float = 0.0
+
+    @model_validator(mode="after")
+    def _grow(self) -> Losing:
+        self.x = float("inf")
+        return self
+
+
+class Lossy(Sequence[Losing, None], id="lossy", version="1.0.0"):
+    """Take an input that JSON can't hold."""
+
+    async def run(self, input: Losing) -> None:
+        return None
 
 
 class Nothing(Sequence[int, None], id="nothing-comes", version="1.0.0"):

@@ -123,8 +123,8 @@ async def test_callers_without_a_token_may_do_what_is_allowed(unworked: Gate) ->
         ({"listen": "0.0.0.0:0"}, "0.0.0.0:0 can be reached from elsewhere: give --tokens, or --tls-cert"),
         ({"http": "[::]:0"}, "[::]:0 can be reached from elsewhere"),
         ({"http": "example.org:80"}, "example.org:80 can be reached from elsewhere"),
-        ({"listen": "7250"}, "'7250' isn't HOST:PORT"),
-        ({"listen": "127.0.0.1:x"}, "'127.0.0.1:x' isn't HOST:PORT"),
+        ({"listen": "7250"}, "--listen: '7250' isn't HOST:PORT"),
+        ({"listen": "127.0.0.1:x"}, "--listen: '127.0.0.1:x' isn't HOST:PORT"),
         ({"tokens": Path("/none.toml")}, "can't read /none.toml: No such file or directory"),
         ({"cert": Path("x")}, "--tls-cert and --tls-key belong together"),
         ({"client_ca": Path("x")}, "--tls-cert and --tls-key belong together"),
@@ -149,6 +149,7 @@ async def test_a_gateway_that_would_be_open_or_broken_does_not_start(
         ("", "has no [[token]]"),
         ("[[token", "isn't TOML"),
         ('[[token]]\nsha256 = "secret"\nallow = []', "token 1: sha256 must be 64 hex digits"),
+        (f'[[token]]\nsha256 = "{sha256().hexdigest()}"', "token 1: sha256 is that of an empty token"),
         (f'[[token]]\nsha256 = "{"0" * 64}"', "token 1: allow must be a list of permissions"),
         (f'[[token]]\nsha256 = "{"0" * 64}"\nallow = ["write"]', "token 1: 'write' is no permission"),
     ],
@@ -161,6 +162,61 @@ def test_a_token_file_that_is_wrong_says_where(tmp_path: Path, text: str, said: 
         GatewaySettings(tokens=file).access()
     assert said in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+TLS = [
+    ("cert", "garbage", "ours.pem and gateway.key aren't a certificate chain and its key"),
+    ("cert", None, "can't read ours.pem: No such file or directory"),
+    ("key", "garbage", "gateway.pem and ours.key aren't a certificate chain and its key"),
+    ("key", "theirs", "gateway.pem and ours.key aren't a certificate chain and its key"),
+    ("client_ca", "garbage", "ours.pem holds no certificate, as PEM"),
+    ("client_ca", None, "can't read ours.pem: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize("listen", [None, "127.0.0.1:0"], ids=["http", "both"])
+@pytest.mark.parametrize(("which", "what", "said"), TLS, ids=[f"{which} {what}" for which, what, _ in TLS])
+async def test_certificates_that_can_t_be_used_are_named(
+    dev_address: str, tmp_path: Path, listen: str | None, which: str, what: str | None, said: str
+) -> None:
+    """Before anything listens, and in one line with the file's name, whatever is served."""
+    authority = Authority(tmp_path, "ours")
+    host, other = authority.sign("gateway"), authority.sign("theirs")
+    files = {"cert": host.cert, "key": host.key, "client_ca": authority.cert}
+    files[which] = tmp_path / ("ours.key" if which == "key" else "ours.pem")
+    if what is None:
+        files[which].unlink()
+    else:
+        files[which].write_text(other.key.read_text() if what == "theirs" else what)
+    client = await Client.connect(dev_address, lazy=True)
+    with pytest.raises(GatewayStartError) as raised:
+        async with gateway(client, GatewaySettings(listen, "127.0.0.1:0", **files)):
+            pass
+    assert str(raised.value).replace(f"{tmp_path}/", "").startswith(said)
+
+
+async def test_http_that_ends_before_it_began_is_an_error(
+    dev_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing says that it serves, and its own error is the reason."""
+
+    async def startup(self: Any, sockets: Any = None) -> None:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr("uvicorn.Server.startup", startup)
+    client = await Client.connect(dev_address, lazy=True)
+    with pytest.raises(GatewayStartError, match=r"can't serve HTTP on 127\.0\.0\.1:0: no descriptors"):
+        async with gateway(client, GatewaySettings(None, "127.0.0.1:0")):
+            pass
+
+
+async def test_every_loopback_address_can_be_called(unworked: Gate) -> None:
+    """What --http takes without tokens is also a name that requests may call it by; another name isn't."""
+    async with unworked(http="127.0.0.2:0") as served:
+        for host, status in ((None, 404), ("localhost:1", 404), ("evil.example", 403), ("10.0.0.1", 403)):
+            headers = {"host": host} if host else {}
+            answer = await served.http.get("/v1/operations/none", headers=headers)
+            assert (host, answer.status_code) == (host, status)
 
 
 async def test_client_certificates_are_required_and_checked(

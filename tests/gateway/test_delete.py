@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 from google.longrunning.operations_pb2 import (
@@ -16,7 +19,10 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 
+from counterstep._exporting import Exporting
+from counterstep._findings import Bounds, find
 from counterstep.gateway._tombstones import tombstone_id
+from counterstep.reports import options_for
 from flows._operation_name import operation_name
 from tests.gateway.conftest import Gate, Served
 from tests.support import World, new_id, reset
@@ -82,6 +88,26 @@ async def test_a_new_run_under_a_deleted_id_is_a_new_operation(unworked: Gate) -
             assert await code(delete(served, id)) == "OK"
             assert await code(get(served, id)) == "NOT_FOUND"
             await handle.terminate()
+
+
+async def test_a_tombstone_is_nobody_s_business(unworked: Gate) -> None:
+    """Neither takes the place of a flow with `doctor`, nor wants a worker; `export` sends nothing of it, open or closed."""
+    async with unworked() as served:
+        closed, open_ = new_id("closed"), new_id("open")
+        await (await served.start("book@1.0.0", {}, closed)).terminate()
+        await served.start("book@1.0.0", {}, open_)
+        for id in (closed, open_):
+            assert await code(delete(served, id)) == "OK"
+        ours = f"WorkflowId IN ('{tombstone_id(open_)}', '{tombstone_id(closed)}')"
+        while len({one.status async for one in served.client.list_workflows(ours)}) < 2:
+            await asyncio.sleep(0.1)
+        bounds = Bounds(timedelta(days=1), limit=1)
+        unpolled = [one async for one in find(served.client, bounds) if one.kind == "unpolled"]
+        assert [(one.workflow_id, one.task_queue) for one in unpolled] == [(open_, served.task_queue)]
+        sent: list[Any] = []
+        sink: Any = SimpleNamespace(send=sent.append)
+        await Exporting(served.client, sink, options_for(served.client)).matching(ours)
+        assert sent == []
 
 
 async def test_a_tombstone_ends_when_its_flow_has_and_still_hides_it(unworked: Gate) -> None:

@@ -78,11 +78,21 @@ def test_what_a_struct_cannot_hold_is_json() -> None:
             {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"},
             {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"},
         ),
+        *(
+            (odd, {"@type": "type.googleapis.com/google.protobuf.Struct", "value": odd})
+            for odd in (
+                {"@type": "google.protobuf.Empty", "value": 5.0},
+                {"@type": "type.googleapis.com/google.protobuf.Any", "value": 5.0},
+                {"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": None},
+                {"@type": "google.protobuf.Timestamp", "value": [1.0]},
+                {"@type": "google.rpc.Status", "details": 5.0},
+            )
+        ),
     ],
     ids=str,
 )
 def test_other_json_is_packed_by_its_kind(value: Any, expected: dict[str, Any]) -> None:
-    """Nothing is Empty; `@type` names a message, if it is known here."""
+    """Nothing is Empty; `@type` names a message, if it is known here and the rest is one."""
     assert as_json(sent(pack_json(value))) == expected
 
 
@@ -97,5 +107,8 @@ async def test_a_protobuf_message_stays_as_it_is() -> None:
     unknown = pack_payload(Payload(metadata=metadata, data=b"\x08\x01"))
     assert (unknown.type_url, unknown.value) == ("type.googleapis.com/no.Such", b"\x08\x01")
     assert as_json(unknown) == {"@type": "type.googleapis.com/no.Such", "value": "CAE="}
+    metadata = {"encoding": b"binary/protobuf", "messageType": b"google.rpc.Status"}
+    corrupt = pack_payload(Payload(metadata=metadata, data=b"\xff"))
+    assert as_json(corrupt) == {"@type": "type.googleapis.com/google.rpc.Status", "value": "/w=="}
     strange = pack_payload(Payload(metadata={"encoding": b"binary/odd"}, data=b"x"))
     assert as_json(strange) == {"@type": "type.googleapis.com/google.protobuf.BytesValue", "value": "eA=="}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from activities import Registry
+from counterstep.gateway import _starting
+from flows import Dag, _in_time, saga
 from tests.gateway.conftest import Gate, Served, facing
-from tests.gateway.flows import pair
+from tests.gateway.flows import EVERYTHING, Lossy, pair
 from tests.support import World, new_id
 
 
@@ -79,6 +83,13 @@ async def test_one_request_starts_one_flow(gate: Gate, world: World) -> None:
         ("book", b"", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input.flight"),
         ("book", b"{nonsense", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("book", b"\xff\xfe", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
+        (
+            "book",
+            b'{"flight": "x", "seats": [1e400]}',
+            (400, "INVALID_ARGUMENT", "INVALID_INPUT"),
+            "input.seats.0",
+        ),
+        ("lossy", {}, (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("plain", b"NaN", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("plain", "secret words", (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
         ("book", {"flight": "x" * 2_050_000}, (400, "INVALID_ARGUMENT", "INVALID_INPUT"), "input"),
@@ -95,7 +106,10 @@ async def test_what_can_t_start_is_refused_with_the_field(
     unworked: Gate, definition: str, body: Any, expected: tuple[int, str, str], field: str | None
 ) -> None:
     """P7: INVALID_ARGUMENT naming the field, NOT_FOUND naming near flows; no value is repeated, nothing is started."""
-    async with unworked() as served:
+    async with (
+        unworked() as known,
+        facing(known.client, known.task_queue, Registry(*EVERYTHING, Lossy)) as served,
+    ):
         request = new_id("request")
         answer = await run(served, definition, body, requestId=request)
         assert error_of(answer) == expected
@@ -104,6 +118,36 @@ async def test_what_can_t_start_is_refused_with_the_field(
         assert [detail["fieldViolations"][0]["field"] for detail in bad] == ([field] if field else [])
         # nothing stands under the request's id: a good request can still have it
         assert (await run(served, "plain", 1, requestId=request)).status_code == 200
+
+
+async def test_a_builder_that_never_comes_back_holds_up_nobody(
+    unworked: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty starts of it wait for their limit; beside them others start at once, as many as are checked at once."""
+    monkeypatch.setattr(_in_time, "LIMIT", timedelta(seconds=3))
+    monkeypatch.setattr(_starting, "CHECKS", 41)
+    free = threading.Event()
+
+    @saga(id="endless", version="1.0.0")
+    def endless(dag: Dag, params: int) -> None:
+        free.wait(60)
+
+    async with (
+        unworked() as known,
+        facing(known.client, known.task_queue, Registry(*EVERYTHING, endless)) as served,
+    ):
+        try:
+            waiting = [asyncio.ensure_future(run(served, "endless", 1)) for _ in range(40)]
+            await asyncio.sleep(0.5)
+            beside = await asyncio.wait_for(run(served, "plain", 1), 2)
+            waiting.append(asyncio.ensure_future(run(served, "endless", 1)))
+            await asyncio.sleep(0.2)
+            refused = await run(served, "plain", 1)
+            answers = await asyncio.gather(*waiting)
+        finally:
+            free.set()
+    assert (beside.status_code, error_of(refused)) == (200, (429, "RESOURCE_EXHAUSTED", "TOO_MANY_STARTS"))
+    assert {error_of(answer) for answer in answers} == {(400, "INVALID_ARGUMENT", "INVALID_PLAN")}
 
 
 async def test_without_a_module_starting_is_off(unworked: Gate, task_queue: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from google.longrunning.operations_pb2 import Operation, WaitOperationRequest
 from google.protobuf.duration_pb2 import Duration
 
-from counterstep.gateway._temporal import Temporal
+from counterstep.gateway._temporal import Run, Temporal
 from counterstep.gateway._waits import Waits
 from flows._operation_name import operation_name
 from tests.gateway.conftest import Gate, Served
@@ -41,6 +41,25 @@ async def test_the_time_is_over_then_the_latest_state_is_the_answer(unworked: Ga
         assert not (await wait(served, id, 0)).done
         assert not (await wait(served, id, 60, deadline=2)).done  # no DEADLINE_EXCEEDED
         assert not (await wait(served, id, deadline=2)).done
+
+
+@pytest.mark.parametrize("later", [0.3, 5.0], ids=["as slow", "slower"])
+async def test_a_slow_temporal_does_not_break_the_deadline(
+    unworked: Gate, monkeypatch: pytest.MonkeyPatch, later: float
+) -> None:
+    """Where the state takes 0.3 s, or far longer the second time: the latest known one before the call's deadline of 2 s."""
+    async with unworked() as served:
+        id, took, describe = new_id(), iter([0.3, 0.3]), Temporal.describe
+        await served.start("book@1.0.0", {}, id)
+
+        async def slow(self: Temporal, workflow_id: str) -> Run | None:
+            await asyncio.sleep(next(took, later))
+            return await describe(self, workflow_id)
+
+        monkeypatch.setattr(Temporal, "describe", slow)
+        began = time.monotonic()
+        assert not (await wait(served, id, 60, deadline=2)).done  # no DEADLINE_EXCEEDED
+        assert 1 < time.monotonic() - began < 2
 
 
 async def test_the_end_is_the_answer_for_all_who_wait(gate: Gate, world: World) -> None:

@@ -81,6 +81,14 @@ async def test_no_history_shows_nothing(tmp_path: Path) -> None:
         await replay(tmp_path, *SERVED, After)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"events": [{"eventType": "no such"}]}', '{"events": 5}'])
+async def test_a_file_that_is_no_history_is_named(tmp_path: Path, text: str) -> None:
+    """JSON of another kind, or none, is one line that names the file."""
+    (tmp_path / "notes.json").write_text(text)
+    with pytest.raises(DefinitionError, match=r"notes\.json isn't a workflow history: "):
+        await replay(tmp_path, *SERVED, After)
+
+
 def command(*args: str) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     return subprocess.run(

@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 with workflow.unsafe.imports_passed_through():
-    from activities import EmptyInput
+    from activities import Context, EmptyInput, Retry, operation
     from flows import Dag, Policy, Sequence, saga
-    from flows.testing import ALL, QUICK, Cell, Coverage, Mode, NoSuchStep, NotHeld, Temporal, sweep
-    from tests.kit.planted import card, look, mail, of_three, seat, selling, shop
+    from flows.testing import ALL, QUICK, Cell, Coverage, Mode, NoSuchStep, NotHeld, Temporal, _bench, sweep
+    from tests.kit.planted import (
+        card,
+        look,
+        made,
+        mail,
+        of_three,
+        seat,
+        sell,
+        selling,
+        shop,
+        take_back,
+    )
 
 UNDO_CANCELS = (Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER)
 FEW = (Mode.FAILS, Mode.UNDO_REPEATED)
@@ -116,7 +129,6 @@ async def test_worlds_that_are_used_twice_are_found(temporal: Temporal) -> None:
 
 async def test_a_flow_that_fails_without_faults_is_refused(temporal: Temporal) -> None:
     """A flow that never completes would fail early in each run, and show nothing."""
-    from tests.kit.planted import made
 
     def refuse(shop: Any, ctx: Any) -> None:
         raise RuntimeError("never")
@@ -127,6 +139,99 @@ async def test_a_flow_that_fails_without_faults_is_refused(temporal: Temporal) -
     assert refused.value.coverage.problems[0].startswith(
         "without faults it ended rolled_back: RolledBack: buy@1.0.0"
     )
+
+
+def brittle(shop: Any) -> Any:
+    """Look at a shop, and be at a loss where somebody has a card and no mail."""
+    if {"card"} == {"card", "mail"} & set(shop.sold.values()):
+        raise LookupError("a card without a mail")
+    return look(shop)
+
+
+async def test_a_world_that_can_t_be_looked_at_breaks_its_cell(temporal: Temporal) -> None:
+    """An error of `world` in a state that a bug left names the step and the mode; the other cells are tried."""
+    leaving = made("card", sell, None)
+    modes = (Mode.FAILS_AFTER, Mode.REPEATED, Mode.RESET_UNWOUND)
+    with pytest.raises(NotHeld) as refused:
+        await swept(
+            of_three(leaving),
+            temporal,
+            serve=[seat, leaving, mail],
+            world=brittle,
+            modes=modes,
+            steps=["card"],
+        )
+    coverage = refused.value.coverage
+    said = "LookupError: a card without a mail"
+    assert [coverage.cell("card", mode) for mode in modes] == [
+        Cell("broken", 1, (f"(card: error after) {said}",)),
+        Cell("held", 1),
+        Cell("broken", 1, (said,)),
+    ]
+
+
+async def test_a_world_that_can_t_be_made_is_a_problem(temporal: Temporal) -> None:
+    """Nothing is tried then, and the table says why."""
+
+    @asynccontextmanager
+    async def closed() -> AsyncIterator[Any]:
+        raise LookupError("no shop")
+        yield
+
+    with pytest.raises(NotHeld) as refused:
+        await swept(beside, temporal, lifespan=closed)
+    assert refused.value.coverage.problems == ["the run without faults: LookupError: no shop"]
+
+
+class Slept(Sequence[EmptyInput, None], id="slept", version="1.0.0"):
+    """A seat, in a year."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.wait(timedelta(days=365))
+        await self.execute(seat, input)
+
+
+async def test_what_an_operator_raises_is_told(temporal: Temporal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, with its class; the run that it left behind is ended."""
+    monkeypatch.setattr(_bench, "PATIENCE", 20.0)
+    handles = []
+
+    async def clumsy(handle: WorkflowHandle[Any, Any]) -> None:
+        handles.append(handle)
+        raise LookupError("no such approval")
+
+    with pytest.raises(NotHeld) as refused:
+        await swept(Slept, temporal, serve=[seat], operator=clumsy)
+    assert refused.value.coverage.problems == ["the run without faults: LookupError: no such approval"]
+    assert (await handles[0].describe()).status is WorkflowExecutionStatus.TERMINATED
+
+
+async def test_an_operator_who_comes_too_late_is_no_problem(temporal: Temporal) -> None:
+    """What it raises because its run has closed says nothing about the flow."""
+
+    async def late(handle: WorkflowHandle[Any, Any]) -> None:
+        await handle.result()
+        raise LookupError("it is over")
+
+    coverage = await swept(beside, temporal, steps=["mail"], modes=[Mode.REPEATED], operator=late)
+    assert coverage.cell("mail", Mode.REPEATED) == Cell("held", 1)
+
+
+async def test_a_policy_s_own_last_errors_are_not_injected(temporal: Temporal) -> None:
+    """A transient error is one that may be tried again, also where a RuntimeError may not."""
+
+    @operation(id="card", version="1.0.0", retry=Retry(max_attempts=3, non_retryable=[RuntimeError]))
+    async def card(ctx: Context[Any], input: EmptyInput) -> None:
+        sell(ctx.deps, ctx)
+
+    @card.undo
+    async def back(ctx: Context[Any], input: EmptyInput, outcome: Any) -> None:
+        take_back(ctx.deps, ctx, outcome)
+
+    coverage = await swept(
+        of_three(card), temporal, serve=[seat, card, mail], steps=["card"], modes=[Mode.TRANSIENT]
+    )
+    assert coverage.cell("card", Mode.TRANSIENT) == Cell("held", 1)
 
 
 async def test_steps_that_are_not_there_are_refused(temporal: Temporal) -> None:

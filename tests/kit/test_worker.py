@@ -10,6 +10,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities import Context, DefinitionError, EmptyInput, Registry
+    from activities._wire import HEADER, StepHeader
     from examples.quickstart import Booking, BookSeat, Desk, Ticket, charge_card, take_seat
     from flows import Sequence
     from flows.testing import (
@@ -26,8 +27,12 @@ with workflow.unsafe.imports_passed_through():
         slow,
         timeout,
     )
+    from flows.testing._rig import Rig, _place
+    from flows.testing._trial import Place, Trial
+    from flows.testing._worker import collected
     from tests.kit.planted import card, mail, of_three, seat
     from tests.sample import local_a
+    from tests.support import new_id
 
 BOOKING = Booking(seat="12A", card="4242")
 FORWARD: dict[str, tuple[Fault, str, list[str]]] = {
@@ -123,6 +128,58 @@ async def test_a_step_that_does_not_exist_is_refused(temporal: Temporal, desk: D
             await worker.run(saga, EmptyInput())
 
 
+@pytest.mark.parametrize("id", ["tenants/x", "a/b/c"])
+async def test_a_workflow_id_may_have_slashes(temporal: Temporal, desk: Desk, id: str) -> None:
+    """What is called in such a run is recorded, and goes wrong as injected."""
+    async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
+        worker.inject("charge-card", error())
+        ran = await worker.run(BookSeat, BOOKING, id=new_id(id))
+    assert ran.called == ["take-seat", "charge-card", "undo of take-seat"]
+
+
+def test_a_child_s_steps_belong_to_the_longest_id_that_is_known() -> None:
+    """A child's id is its parent's and a name; a run whose id begins like another's is its own."""
+    rig, trials = Rig(), {id: Trial(id, None) for id in ("tenants", "tenants/x")}  # type: ignore[arg-type]
+    rig.trials = trials
+    own = StepHeader(run="r")
+    found = {id: rig.trial(own, id) for id in ("tenants/x", "tenants/x/pay/2", "tenants/y", "other/x")}
+    assert found == {
+        "tenants/x": trials["tenants/x"],
+        "tenants/x/pay/2": trials["tenants/x"],
+        "tenants/y": trials["tenants"],
+        "other/x": None,
+    }
+    assert rig.trial(StepHeader(run="r", workflow="tenants/x/pay"), "z") is trials["tenants/x"]
+
+
+@pytest.mark.parametrize(
+    ("type", "activity", "header", "place"),
+    [
+        ("a@1.0.0/undo", "leg:0/c.undo", {}, Place("c", undo=True)),
+        ("a@1.0.0/undo", "leg:1/c.undo", {"leg": 1}, Place("leg:1/c", undo=True)),
+        ("a@1.0.0/undo", "leg:0/c.undo", {"path": "pay/"}, Place("pay/c", undo=True)),
+        ("a@1.0.0", "c", {"leg": 2}, Place("leg:2/c")),
+        ("a@1.0.0", "c.undo", {}, Place("c.undo")),
+    ],
+)
+def test_a_step_is_scheduled_under_the_name_that_it_is_called_by(
+    type: str, activity: str, header: dict[str, Any], place: Place
+) -> None:
+    """Also an undo of the first leg, which a later leg names with its leg: its fault shortens its timeouts."""
+    found = _place(type, {HEADER: StepHeader(run="r", **header).payload()}, activity)
+    assert found is not None and found[1] == place
+
+
+@pytest.mark.parametrize("later", [take_seat, "examples.quickstart"], ids=["object", "module"])
+def test_what_comes_later_replaces_what_came_before(later: Any) -> None:
+    """A fake goes before what comes after it, whether that is an operation or a module; what is before it is replaced."""
+    made = fake(take_seat, Ticket(seat="1"))
+    registry, _ = collected([made, later])
+    assert registry.retrieve("take-seat") is take_seat
+    registry, _ = collected([later, made])
+    assert registry.retrieve("take-seat") is made
+
+
 async def test_a_fault_that_is_not_reached_is_an_error(temporal: Temporal, desk: Desk) -> None:
     """An undo that never runs can't go wrong: the test would show nothing."""
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
@@ -166,5 +223,6 @@ async def test_the_framework_counts_what_was_called(temporal: Temporal, desk: De
         worker.inject("charge-card", error(unknown=True))
         ran = await worker.run(BookSeat, BOOKING)
     told = [(str(call.place), call.outcome, call.attempt) for call in ran.calls if call.place.undo]
+    assert [call.fault for call in ran.calls] == [None, "unknown before", None, None]
     assert told == [("undo of charge-card", "unknown", 1), ("undo of take-seat", "done", 1)]
     assert take_seat(Context.of(desk), ran.calls[0].input) == Ticket(seat="12A")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from temporalio import workflow
 
 from activities import Context, DefinitionError, EmptyInput, Outcome, operation
-from flows import Dag, LongRunning, Policy, Sequence, no_undo, saga
+from flows import Dag, LongRunning, Policy, Sequence, Stuck, no_undo, saga
 
 with workflow.unsafe.imports_passed_through():
     from tests.sample import FAST, a, b, c
@@ -94,6 +95,17 @@ class Legs(LongRunning[int, str, int, None], id="legs", version="1.0.0"):
         return "over"
 
 
+class Forgiving(LongRunning[int, int, None, None], id="forgiving", version="1.0.0"):
+    """Go on after an undo that failed; the second leg is another step."""
+
+    async def run(self, input: int) -> int:
+        if self.resume_point == "":
+            with contextlib.suppress(Stuck):
+                await self.undo(await self.execute(a, input))
+            await self.wait(resume_point="second")
+        return (await self.execute(b, input)).output
+
+
 class Parent(Sequence[int, str], id="parent", version="1.0.0"):
     """A long-running child of some legs, then a step."""
 
@@ -112,6 +124,40 @@ class Short(LongRunning[int, str, int, None], id="short", version="1.0.0"):
         if self.state < input:
             await self.wait(resume_point=f"p{self.state}")
         return "over"
+
+
+class Kid(Sequence[str, None], id="kid", version="1.0.0"):
+    """One step, as a child."""
+
+    async def run(self, input: str) -> None:
+        await self.execute(keyed, input, step="x")
+
+
+class Families(LongRunning[int, int, int, None], id="families", version="1.0.0"):
+    """The same child in each leg, with its own input; then a step."""
+
+    async def run(self, input: int) -> int:
+        await self.execute(Kid, f"leg-{self.state}", child=True)
+        self.state += 1
+        if self.state < input:
+            await self.wait(resume_point=f"p{self.state}")
+        await self.execute(keyed, "last", step="last")
+        return self.state
+
+
+class Around(Sequence[int, None], id="around", version="1.0.0"):
+    """Children of a long-running child, then a step."""
+
+    async def run(self, input: int) -> None:
+        await self.execute(Families, input, child=True)
+        await self.execute(keyed, "after", step="after")
+
+
+class Waits(Sequence[int, str], id="waits", version="1.0.0"):
+    """A child of some legs, of which the last one waits."""
+
+    async def run(self, input: int) -> str:
+        return (await self.execute(Legs, input, child=True)).output
 
 
 class Held(LongRunning[int, int, int, None], id="held", version="1.0.0", policy=Policy(on_failure="hold")):

@@ -10,7 +10,19 @@ from temporalio.client import WorkflowExecutionStatus
 from activities import EmptyInput
 from flows import start
 from tests.conftest import Serve
-from tests.longrunning.operations import Held, Journey, Kinder, Legs, Many, Polite, Timely, a, b, keyed
+from tests.longrunning.operations import (
+    Forgiving,
+    Held,
+    Journey,
+    Kinder,
+    Legs,
+    Many,
+    Polite,
+    Timely,
+    a,
+    b,
+    keyed,
+)
 from tests.longrunning.waiting import took
 from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
@@ -87,6 +99,25 @@ async def test_undos_that_fail_are_named_with_their_leg(serve: Serve, world: Wor
         "not undone: leg:0/same (keyed@1.0.0): RuntimeError: undo of leg-0 is down"
     ]
     assert memo["counterstep"]["not_undone"] == "leg:0/same"
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+async def test_an_undo_that_failed_in_an_earlier_leg_is_tried_again(
+    serve: Serve, world: World, task_queue: str, repaired: bool
+) -> None:
+    """The body undoes its step, in vain, and goes on; a later leg fails: the step is undone, or named."""
+    for switch in ("fail-undo-a", "fail-b", "hold-b"):
+        world.switch(switch)
+    async with serve(a, b, Forgiving) as client:
+        handle = await start(client, Forgiving, 1, id=new_id(), task_queue=task_queue)
+        await world.until("b", 1)
+        world.switch("fail-undo-a", on=not repaired)
+        world.switch("go-b")
+        end, *left = causes(await failure_of(handle))[0][1].split("\n")
+    undo_a = ("undo a", 1, "done", 2)
+    assert world.calls == [("a", 1), *[undo_a] * 3, ("b", 1), *[undo_a] * (1 if repaired else 3)]
+    assert left == ([] if repaired else ["not undone: leg:0/a (a@1.0.0): RuntimeError: undo of a down"])
+    assert end.startswith(f"forgiving@1.0.0 {'rolled back' if repaired else 'is stuck'}: ")
 
 
 async def test_cancelled_in_a_wait_of_a_later_leg(

@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.testing import ActivityEnvironment
 
+from activities._run import Host
 from flows import start
+from flows._wait_services import WaitServices
+from flows._waiting import Awaited
 from tests.conftest import Serve
 from tests.longrunning.waiting import Blocking, Foreign, Waiter, Waits, a, took
 from tests.support import World, causes, events_of, failure_of, new_id
@@ -201,3 +206,22 @@ async def test_a_day_of_polling(waiting: Waiting) -> None:
         assert len(await events_of(handle)) < 200
         assert 86_400 <= await took(run.client, handle) < 86_800
     assert len(run.looks) > 28_000
+
+
+class Never:
+    """A service whose operations never end."""
+
+    async def get_operation(self, name: str) -> Any:
+        return {"done": False}
+
+
+async def test_a_look_that_finds_it_open_is_no_failure() -> None:
+    """To be called again is benign: no line in the log, nothing in the metric of failed activities."""
+    services = WaitServices(lambda: Host({"never": Never()}, None, None))  # type: ignore[arg-type]
+    awaited = Awaited(operations=("x",), service="never", poll=SECONDS, timeout=HOURS)
+    with pytest.raises(ApplicationError, match="StillOpen: still open: x") as raised:
+        await ActivityEnvironment().run(services.wait, awaited)
+    assert (raised.value.category, raised.value.next_retry_delay) == (
+        ApplicationErrorCategory.BENIGN,
+        SECONDS,
+    )

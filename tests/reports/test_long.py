@@ -22,6 +22,7 @@ def test_a_long_history() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_ten_thousand_steps() -> None:
     """Reading 60,000 events, the report, its JSON and its page: at most 300 MB beside the events."""
     events = history(10_000)

@@ -24,11 +24,12 @@ with workflow.unsafe.imports_passed_through():
     from flows import start
     from tests.conftest import Serve
     from tests.reports.flows import DEFINITIONS, Child, Parent, plain
-    from tests.reports.tracing import RECEIVERS, Received, check, decoded, otlp
+    from tests.reports.tracing import POISONED, RECEIVERS, Received, check, decoded, otlp, spans_in
     from tests.sagas.operations import Made
     from tests.support import World, events_of, eventually, new_id
 
 Command = Callable[..., Awaitable[Result]]
+WHOLE = ["started", "child@1.0.0", "local-a"]
 CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -196,6 +197,36 @@ async def test_a_collector_that_comes_back(
         receiver.down = False
         await eventually(lambda: len(_once(receiver.of(id))) == 6)
         assert reads == {id: 1}
+
+
+async def test_a_batch_that_is_refused_for_good(
+    serve: Serve,
+    world: World,
+    task_queue: str,
+    receiver: Received,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the collector will never take is sent once and named in the log, with its runs; the next run is exported."""
+    made: list[RunExporter] = []
+    monkeypatch.setattr("flows._plugin.RunExporter", lambda spans: made.append(RunExporter(spans)) or made[0])
+    async with serve(*DEFINITIONS, spans=spans_asked()) as client:
+        bad, good = new_id("bad"), new_id("good")
+        receiver.poison = bad.encode()
+        handle = await start(client, Child, 1, id=bad, task_queue=task_queue)
+        await handle.result()
+        run = (await handle.describe()).run_id
+        await eventually(lambda: made[0].lost)
+        await (await start(client, Child, 1, id=good, task_queue=task_queue)).result()
+        await eventually(lambda: len(_once(receiver.of(good))) == 3)
+    assert (receiver.of(bad), made[0].lost) == ([], 1)
+    names = [[span.name for span in spans_in(request)] for request in receiver.refused_for_good]
+    assert names in ([["started"], WHOLE], [WHOLE])  # the run may have ended before it was announced
+    answer = {"http/protobuf": "HTTP 400", "grpc": "gRPC INVALID_ARGUMENT"}[receiver.protocol]
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+        f"{len(sent)} spans are left out: {answer}: {POISONED}; they are of {bad} (run {run})"
+        for sent in names
+    ]
 
 
 def test_the_queue_is_bounded(caplog: pytest.LogCaptureFixture) -> None:

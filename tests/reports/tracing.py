@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
+from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -23,6 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 
+POISONED = "no such attribute allowed"
+
 
 @dataclass
 class Received:
@@ -32,8 +35,10 @@ class Received:
         url: to send to.
         protocol: as OpenTelemetry's variables name it.
         requests: as they came.
-        down: whether it refuses everything.
+        down: whether it refuses everything, for now.
         refused: how often it did.
+        poison: what it refuses for good: requests with that in them.
+        refused_for_good: those.
     """
 
     url: str = ""
@@ -41,6 +46,8 @@ class Received:
     requests: list[bytes] = field(default_factory=list)
     down: bool = False
     refused: int = 0
+    poison: bytes | None = None
+    refused_for_good: list[bytes] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -55,6 +62,12 @@ class Received:
     def spans(self) -> list[Span]:
         """All spans, in the order in which they came."""
         return [span for request in self.requests for span in spans_in(request)]
+
+    def takes(self, request: bytes) -> bool:
+        """Keep a request, or what is refused for good."""
+        poisoned = self.poison is not None and self.poison in request
+        (self.refused_for_good if poisoned else self.requests).append(request)
+        return not poisoned
 
     def of(self, workflow_id: str) -> list[Span]:
         """Give the spans of the traces that a workflow id is named in."""
@@ -95,13 +108,16 @@ def http_receiver() -> Iterator[Received]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             wanted = self.path == "/v1/traces" and not received.down
-            if wanted:
-                received.requests.append(body)
             received.refused += not wanted
-            self.send_response(200 if wanted else 503)
+            code, answer = 503, b""
+            if wanted:
+                taken = received.takes(body)
+                code = 200 if taken else 400
+                answer = b"" if taken else Status(code=3, message=POISONED).SerializeToString()
+            self.send_response(code)
             self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()
-            self.wfile.write(ExportTraceServiceResponse().SerializeToString() if wanted else b"")
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -128,7 +144,8 @@ def grpc_receiver() -> Iterator[Received]:
             if received.down:
                 received.refused += 1
                 context.abort(grpc.StatusCode.UNAVAILABLE, "down")
-            received.requests.append(request.SerializeToString())
+            if not received.takes(request.SerializeToString()):
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, POISONED)
             return ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(2))

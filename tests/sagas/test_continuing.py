@@ -19,9 +19,10 @@ from activities import Context, EmptyInput, Outcome, operation
 from flows import Dag, Policy, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
+from tests.sagas.test_holding import shows
 from tests.sagas.test_running import undone
 from tests.sample import FAST
-from tests.support import World, causes, events_of, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 from tests.undoing import undo
 
 COUNT = 12
@@ -67,6 +68,15 @@ def bulky_line(dag: Dag, params: EmptyInput) -> None:
     """Forty steps in a line."""
     for number in range(40):
         dag.append(f"n{number}", bulky, {})
+
+
+@saga(id="held-line", version="1.0.0", policy=Policy(on_failure="hold"))
+def held_line(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """Ten steps in a line, then one that gets what the first one gave; a failure waits for an operator."""
+    first = dag.append("first", work, {})
+    for number in range(8):
+        dag.append(f"n{number}", work, {})
+    return dag.append("last", work, {"number": first.ref("id")})
 
 
 @pytest.fixture(autouse=True)
@@ -324,3 +334,41 @@ async def test_what_is_too_large_to_be_carried_is_undone_in_time(
         found[1][1],
     )
     assert newest.raw_info.history_length < 60
+
+
+async def test_what_an_operator_gave_with_a_skip_goes_along(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """The first step is skipped with an output of the operator's: the last one gets it, several runs later."""
+    world.switch("fail-first")
+    async with serve(work, held_line) as client:
+        handle = await start(client, held_line, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await shows(handle, "first", "held")
+        await handle.execute_update("skip", {"step": "first", "output": {"id": 42, "name": "by hand"}})
+        assert await asyncio.wait_for(handle.result(), 60) == Made(id=42, name="last")
+        assert (
+            await client.get_workflow_handle(handle.id).describe()
+        ).run_id != handle.first_execution_run_id
+
+
+async def test_an_undo_that_failed_before_an_edit_is_tried_again(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """What the first step left can't be undone, so it can't be edited, and is skipped; a run later unwinding names it."""
+    for switch in ("hang-first", "fail-undo-first", "fail-n7"):
+        world.switch(switch)
+    async with serve(work, held_line) as client:
+        handle = await start(client, held_line, EmptyInput(), id=new_id(), task_queue=task_queue)
+        newest = client.get_workflow_handle(handle.id)
+        await shows(newest, "first", "held")
+        await newest.execute_update("edit", {"step": "first", "input": {"number": 5}})
+        await eventually(lambda: world.calls.count(("undo first", "unknown")) == 3)
+        await shows(newest, "first", "held")
+        await newest.execute_update("skip", {"step": "first", "output": {"id": 1, "name": "by hand"}})
+        await shows(newest, "n7", "held")
+        await newest.execute_update("unwind", {"step": "n7"})
+        found = causes(await failure_of(handle, 60))
+    assert found[0][0] == "Stuck"
+    assert found[0][1].split("\n")[1:] == ["not undone: first (work@1.0.0): RuntimeError: undo of first down"]
+    assert world.calls.count(("undo first", "unknown")) == 6
+    assert undone(world) == [f"n{n}" for n in reversed(range(7))]
