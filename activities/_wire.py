@@ -73,6 +73,8 @@ class StepHeader(BaseModel):
         part: which of the linked traces of a large run its span is in.
         trace: that its span is in, where that can't be derived from the rest.
         span: of a child: the span of who started it.
+        pivot: whether there is no way back after it.
+        no_undo: whether its plan says that it isn't undone, where that plan isn't the flow's own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +92,8 @@ class StepHeader(BaseModel):
     part: int = 0
     trace: str | None = None
     span: str | None = None
+    pivot: bool = False
+    no_undo: bool = False
 
     def payload(self) -> Payload:
         """Write it. No encoding is named: it is ours alone, and each step's history holds it."""

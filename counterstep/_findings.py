@@ -143,7 +143,7 @@ class _Looking:
             return []
         if info.taken_over_by or info.undoing in ("running", "completed"):
             return []
-        undoable = {step.name: step.undoable for step in report.plan}
+        undoable = {step.name: step.undoable for step in report.planned}
         left = [s.step for s in report.walk() if _in_place(s) and undoable.get(s.step, True)]
         return [_in_place_of(run, kind, info.state, left)] if left else []
 

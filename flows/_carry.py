@@ -168,7 +168,8 @@ def restore(carried: Carried, run: Run) -> None:
     """Give a run what the one before it left, but for the records of its steps."""
     run.carried_origin, run.began = carried.origin, carried.began
     run.spans.restore(carried.origin, carried.spans)
-    run.pivoted = carried.pivoted
+    if carried.pivoted:
+        run.pivots.add("in an earlier run")
     run.not_undone = list(carried.not_undone)
     run.board.restore(carried.states)
 

@@ -213,7 +213,8 @@ class ExecutingChild:
             left_inside(run, spec.namespace)  # it had taken that over: what is left of it is what it left
         self._handed = left = left.under(f"{spec.namespace}/")
         run.not_undone += left.not_undone
-        run.pivoted = run.pivoted or left.pivoted
+        if left.pivoted:
+            run.pivots.add(spec.name)
         for taken in left.steps:
             record = taken.record(run.order())
             if record is not None:

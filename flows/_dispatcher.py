@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 from temporalio.common import RawValue, VersioningBehavior
 from temporalio.exceptions import ApplicationError
@@ -19,7 +17,7 @@ from counterstep.reports import CLAIM, deployment_of
 from flows._breath import breathe
 from flows._carried_step import error_of
 from flows._carry import KEY, Carried
-from flows._errors import original, refusal
+from flows._errors import original
 from flows._flow import Flow
 from flows._inline import flow_report
 from flows._interpreter import Interpreter
@@ -27,10 +25,9 @@ from flows._linear_report import live_workflow_report
 from flows._metadata import FlowMetadata
 from flows._metrics import count_flow
 from flows._operated import Operated
-from flows._packed import LIMIT, pack, unpack
-from flows._plan import Plan
 from flows._recorded import Recorded
 from flows._reset import ResetGuard
+from flows._resolved import Resolved, resolve
 from flows._resume import Owner, wanted
 from flows._run import Run
 from flows._scope import Scope
@@ -38,48 +35,6 @@ from flows._start_input import start_value
 
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
-
-RESOLVE = "counterstep-resolve"
-
-
-PLAN = "saga"
-"""The workflow type whose input is a plan."""
-
-
-class Resolved(BaseModel):
-    """What a workflow type stands for: a sequence under its exact type, or a saga's plan.
-
-    Attributes:
-        flow: ``id@version`` of the sequence.
-        plan: JSON of the plan, packed where it is large.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    flow: str | None = None
-    plan: str | None = None
-
-    @classmethod
-    def of(cls, plan: Plan) -> Resolved:
-        """Record a plan.
-
-        Raises:
-            InvalidPlan: when it is too large even when packed.
-        """
-        text = pack(pydantic_core.to_json(plan.to_json()).decode())
-        if len(text) > LIMIT:
-            size = f"the plan has {len(text)} bytes packed, {LIMIT} can be recorded"
-            raise refusal(f"{plan.id}@{plan.version}", [f"steps: {size}; make it two sagas"])
-        return cls(plan=text)
-
-    @property
-    def text(self) -> str:
-        """The plan's JSON."""
-        return unpack(self.plan or "")
-
-    def unpacked(self) -> Plan:
-        """Read the plan back."""
-        return Plan.model_validate_json(self.text)
 
 
 class Dispatching(Operated):
@@ -136,7 +91,7 @@ class Dispatching(Operated):
             await breathe(self._asked, len(carried.records))
             return await self._interpret(carried.plan, guard, carried)
         try:
-            resolved = await self._resolve(args)
+            resolved = await resolve(workflow.info().workflow_type, [_readable(raw) for raw in args])
             _begins_anew(resolved)
         except ApplicationError:
             self._state = "refused"
@@ -156,16 +111,6 @@ class Dispatching(Operated):
         if carried is not None and carried.phase == "unwinding":
             return await flow.unwind_on(error_of(carried.cause))
         return await flow.main(interpreter.run)
-
-    async def _resolve(self, args: Sequence[RawValue]) -> Resolved:
-        found: Resolved = await workflow.execute_local_activity(
-            RESOLVE,
-            args=[workflow.info().workflow_type, [_readable(raw) for raw in args]],
-            result_type=Resolved,
-            start_to_close_timeout=timedelta(minutes=2),  # a builder is bounded inside
-            summary="which flow, which plan?",
-        )
-        return found
 
 
 def _begins_anew(resolved: Resolved) -> None:

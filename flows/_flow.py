@@ -34,7 +34,7 @@ from flows._handed import Handed, handed
 from flows._holding import Action, Hold
 from flows._run import Run
 from flows._scope import Scope
-from flows._status import leave_memo, still_held
+from flows._status import ENDED_WELL, leave_memo, still_held
 from flows._step import wait_for
 from flows._undo import NotUndone, Unwinding, undo_one
 
@@ -259,10 +259,11 @@ class Flow:
 
     def _open(self) -> str:
         """Name the steps that have not ended well."""
-        ended = ("done", "skipped", "approved")
         states = self.run.board.view()["steps"]
-        graph = self.scope.graph or states
-        return ", ".join(step for step in graph if states.get(step, "not started") not in ended) or "none"
+        names = {**self.run.planned, **states}
+        return (
+            ", ".join(step for step in names if states.get(step, "not started") not in ENDED_WELL) or "none"
+        )
 
     def _leave(
         self, state: str, reason: str, end: BaseException, cause: BaseException | None

@@ -86,9 +86,7 @@ class Handed(BaseModel):
 
     def edges(self) -> Edges:
         """Give what each step came after."""
-        names = [step.step for step in self.steps]
-        chain = {n: (before,) if before else () for before, n in zip(["", *names], names, strict=False)}
-        return chain if self.after is None else self.after
+        return in_a_row(step.step for step in self.steps) if self.after is None else self.after
 
 
 def handed(
@@ -131,6 +129,12 @@ def _renamed(taken: Taken, prefix: str) -> Taken:
     whole = identity.endswith(name)
     key = {"path": identity.removesuffix(name) if whole else "", "step": None if whole else identity}
     return taken.model_copy(update={"step": name, "digest": "", "header": header.model_copy(update=key)})
+
+
+def in_a_row(steps: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Give the edges of steps of which each came after the one before it."""
+    names = list(steps)
+    return {name: (before,) if before else () for before, name in zip(["", *names], names, strict=False)}
 
 
 def spliced(graph: Edges, unit: str, inner: Edges) -> dict[str, tuple[str, ...]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
-from activities import CounterstepError, DefinitionError, NotSerializable, Status
+from activities import CounterstepError, Definition, DefinitionError, NotSerializable, Status
 from activities._failure import Failure
 from counterstep.reports import Report, report_id
 from flows._calls import call_digest
 from flows._errors import SequenceFailed, first_of, original, unwinds
 from flows._flow import unwind_scope
+from flows._policy import Policy
 from flows._scope import Options, Scope
 from flows._step import wait_for
 
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from flows._sequence import AnySequence
 
 AnyReport = Report[Any, Any]
+Body = Callable[[Scope], Awaitable[Any]]
+
+
+class Inline(Protocol):
+    """A flow that can run inside another."""
+
+    definition: Definition
+    policy: Policy
 
 
 async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Options) -> AnyReport:
@@ -36,32 +46,61 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
     digest = call_digest("flow", str(cls.definition), data, options.key)
 
     async def new() -> AnyReport:
-        report = await _new(at, cls, cls.input.load_value(data, str(cls.definition)), options)
+        typed = cls.input.load_value(data, str(cls.definition))
+        report = await run_inline(at, cls, typed, options, lambda inner: _body(cls, inner, typed))
         at.run.calls.add(digest, report)
         return report
 
     return await (new() if options.force else at.once(digest, new))
 
 
-async def _new(at: Scope, cls: AnySequence, typed: Any, options: Options) -> AnyReport:
-    at.ending()
-    names = at.run.names
-    name = names.explicit(at.path, options.step) if options.step else names.give(at.path, cls.definition.id)
-    inner = Scope(at.run, cls.definition, cls.policy, inside=(at, name))
-    inner.input = typed
-    at.children.append(lambda: flow_report(inner, name))
+async def _body(cls: AnySequence, inner: Scope, typed: Any) -> Any:
     instance = cls()
     instance._scope = inner
+    return _checked(cls, await cls._body(instance, typed))
+
+
+async def run_inline(at: Scope, flow: Inline, typed: Any, options: Options, body: Body) -> AnyReport:
+    """Run a flow's body in a namespace of its parent.
+
+    Args:
+        at: the parent's scope.
+        flow: what runs.
+        typed: its input.
+        options: of the call.
+        body: gets the flow's own scope, and gives its result.
+
+    Raises:
+        SequenceFailed: with its report, after it was unwound by its own policy.
+        DefinitionError: when its policy has a deadline.
+    """
+    at.ending()
+    if flow.policy.deadline is not None:
+        raise DefinitionError(
+            f"{flow.definition} has a deadline, which only a run of its own can keep; say child=True, or give the "
+            "deadline to the flow that is started"
+        )
+    inner, name = _inside(at, flow, options)
+    inner.input = typed
+    at.children.append(lambda: flow_report(inner, name))
     with at.working.at_work():
         try:
-            value = await cls._body(instance, typed)
-            inner.end(Status.DONE, (_checked(cls, value),))
+            inner.end(Status.DONE, (await body(inner),))
         except BaseException as error:
             if not unwinds(error):
                 raise
             raise await _failed(at, inner, name, first_of(error)) from first_of(error)
         at.records += inner.records
         return flow_report(inner, name)
+
+
+def _inside(at: Scope, flow: Inline, options: Options) -> tuple[Scope, str]:
+    """Give a flow its scope and its name; an action's id may be a path, and its name is the end of that."""
+    names, short = at.run.names, flow.definition.id.rpartition("/")[2]
+    name = names.explicit(at.path, options.step) if options.step else names.give(at.path, short)
+    inner = Scope(at.run, flow.definition, flow.policy, inside=(at, name))
+    inner.may_hold = at.may_hold and options.hold
+    return inner, name
 
 
 async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> BaseException:
@@ -72,6 +111,7 @@ async def _failed(at: Scope, inner: Scope, name: str, error: BaseException) -> B
         task = asyncio.create_task(_unwound(inner, original(Failure.of(error))))
         cancelled = await wait_for([task]) or cancelled
         task.result()
+        at.run.forget_planned(inner.path)
     at.records += inner.records
     if cancelled:
         return asyncio.CancelledError(f"cancelled in {name}")

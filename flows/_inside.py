@@ -61,13 +61,13 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> tu
         raise InvalidInput(f"{who} is still open; let it end, or end it, first")
     left = await read(run)
     steps = tuple(taken for taken in left.steps if not taken.flow)
-    return Handed(steps=steps), left.undone
+    return Handed(steps=steps, pivoted=any(taken.header.pivot for taken in steps)), left.undone
 
 
 def _inside(run: RunHistory, child: ChildHistory, flow: str, left: Handed, undone: tuple[str, ...]) -> Inside:
     named = left.under(f"{flow}/")
     return Inside(
-        call=_call(run, child, flow, bool(left.steps)),
+        call=_call(run, child, flow, left),
         steps=named.steps,
         edges=named.edges(),
         order=child.order,
@@ -76,7 +76,7 @@ def _inside(run: RunHistory, child: ChildHistory, flow: str, left: Handed, undon
     )
 
 
-def _call(run: RunHistory, child: ChildHistory, flow: str, left: bool) -> Taken:
+def _call(run: RunHistory, child: ChildHistory, flow: str, left: Handed) -> Taken:
     """Give the child as a call: it answers an equal one, or goes on where it left something."""
     ended = child.status == "completed"
     return Taken(
@@ -87,8 +87,14 @@ def _call(run: RunHistory, child: ChildHistory, flow: str, left: bool) -> Taken:
         key=child.key,
         status=Status.DONE if ended else Status.FAILED,
         output=child.result,
-        header=StepHeader(run=run.run_id, workflow=run.workflow_id, origin=run.origin, key=child.key),
+        header=StepHeader(
+            run=run.run_id,
+            workflow=run.workflow_id,
+            origin=run.origin,
+            key=child.key,
+            pivot=left.pivoted,
+        ),
         timestamp=child.finished.isoformat() if child.finished else None,
         flow=flow,
-        run=RunRef(workflow_id=child.workflow_id, run_id=child.run_id) if left and not ended else None,
+        run=RunRef(workflow_id=child.workflow_id, run_id=child.run_id) if left.steps and not ended else None,
     )

@@ -1,9 +1,13 @@
-"""Running a recorded plan. Knows plans and nothing of user code."""
+"""Running a recorded plan. Knows plans and nothing of user code.
+
+A plan is a run of its own, or stands inline in a sequence, under whose path its steps are known outside; there it
+never goes on as new.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -12,6 +16,8 @@ from temporalio import workflow
 
 from activities import Definition, Failure, InvalidInput
 from activities._json import Json
+from activities._wire import StepHeader
+from counterstep.reports import Report
 from flows._carry import Carried, records_of, restore, take_along
 from flows._child import ChildSpec
 from flows._errors import OperationFailed, SequenceFailed
@@ -25,6 +31,8 @@ from flows._scope import Scope
 from flows._step import wait_for
 from flows._template import fill
 
+CarryOut = Callable[[Spec | ChildSpec], Awaitable[Report[Any, Any]]]
+
 TIMED = ("wait", "approval")
 """Steps that may go on in the next run."""
 
@@ -32,8 +40,11 @@ TIMED = ("wait", "approval")
 class Interpreter:
     """Runs a plan's steps, as parallel as it allows, ready ones in plan order."""
 
-    def __init__(self, scope: Scope, plan: Recorded, carried: Carried | None = None) -> None:
-        """Take the run's scope, the plan, and what an earlier run carried here."""
+    def __init__(
+        self, scope: Scope, plan: Recorded, carried: Carried | None = None, carry_out: CarryOut | None = None
+    ) -> None:
+        """Take the plan's scope, the plan, what an earlier run carried here, and what runs a step."""
+        self._inline, self._carry_out = bool(scope.path), carry_out or scope.carry_out
         self._scope, self._run, self._plan, self._policy = scope, scope.run, plan, plan.head.policy
         self._names = tuple(plan.after)
         self._places = {name: index for index, name in enumerate(self._names)}
@@ -50,13 +61,25 @@ class Interpreter:
         self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
         self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
         heapify(self._ready)
-        scope.graph = plan.after | (carried.after if carried else {})
-        self._run.board.total = sum(plan.kind(name) not in ("constant", "subsaga") for name in self._names)
+        scope.graph = self._edges() | (carried.after if carried else {})
+        work = [self._named(name) for name in self._names if plan.kind(name) not in ("constant", "subsaga")]
+        self._run.planned |= dict.fromkeys(work)
+        if not self._inline:
+            self._run.board.total = len(work)
         if carried is not None:
             restore(carried, self._run)
             scope.earlier = lambda: records_of(carried, plan, self._run)
             self._outputs |= carried.outputs
             self._outputs |= {row["step"]: row["output"][0] for row in carried.records if "output" in row}
+
+    def _named(self, name: str) -> str:
+        """Give the name by which a step is known outside the plan."""
+        return self._scope.path + name
+
+    def _edges(self) -> dict[str, tuple[str, ...]]:
+        if not self._inline:
+            return self._plan.after
+        return {self._named(name): tuple(map(self._named, a)) for name, a in self._plan.after.items()}
 
     def _link(self) -> None:
         for name, after in self._plan.after.items():
@@ -165,7 +188,11 @@ class Interpreter:
 
     @property
     def _full(self) -> bool:
-        return full() and not self._failed and not self._run.control.holds
+        return self._overdue and not self._failed and not self._run.control.holds
+
+    @property
+    def _overdue(self) -> bool:
+        return not self._inline and full()
 
     @property
     def _failed(self) -> bool:
@@ -186,7 +213,7 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failed or self._run.control.holds or full())
+        return bool(self._failed or self._run.control.holds or self._overdue)
 
     async def _guarded(self, step: PlanStep, work: Coroutine[Any, Any, None] | None) -> None:
         """Note failures in the order in which history tells of them."""
@@ -205,15 +232,15 @@ class Interpreter:
     async def _held(self, step: PlanStep, error: BaseException) -> Hold | None:
         """Hold what fails after the pivot and isn't held already; ``None`` where it fails all the same."""
         held = isinstance(error, (OperationFailed, SequenceFailed))
-        if held or not (self._run.pivoted and self._run.holds(self._policy)):
+        if held or not (self._run.pivoted and self._scope.may_hold and self._run.holds(self._policy)):
             return None
-        hold = Hold(step.name, step.kind, typed=False)
+        hold = Hold(self._named(step.name), step.kind, typed=False)
         await self._run.hold(hold, self._policy, str(Failure.of(error)))
         return hold if hold.action in (Action.RETRY, Action.SKIP) else None
 
     async def _skipped(self, step: PlanStep, hold: Hold) -> None:
         self._outputs[step.name] = hold.value[0] if hold.value else None
-        self._run.board.set(step.name, "skipped")
+        self._run.board.set(self._named(step.name), "skipped")
 
     def _work(self, step: PlanStep) -> Coroutine[Any, Any, None] | None:
         """Give what has to be done for a step; ``None`` where there is nothing to wait for."""
@@ -228,17 +255,17 @@ class Interpreter:
         return None
 
     async def _operation(self, step: OperationStep) -> None:
-        report = await self._scope.carry_out(self._spec(step))
+        report = await self._carry_out(self._spec(step))
         self._outputs[step.name] = report.result[0] if report.result else None
 
     def _spec(self, step: OperationStep) -> Spec:
         assert step.timeout is not None and step.retry is not None, "a plan that runs is complete"
         definition = Definition.parse(step.operation)
         return Spec(
-            name=step.name,
+            name=self._named(step.name),
             definition=Definition(definition.id, definition.version, step.description),
-            data=self._input(step.input, f"{step.name} ({step.operation})"),
-            header=self._run.step_header(),
+            data=self._input(step.input, f"{self._named(step.name)} ({step.operation})"),
+            header=self._header(step),
             timeout=step.timeout,
             retry=step.retry,
             local=bool(step.local),
@@ -248,14 +275,20 @@ class Interpreter:
             pivot=step.pivot,
         )
 
+    def _header(self, step: OperationStep) -> StepHeader:
+        """Make a step's header; a plan that isn't that of a root's run isn't at hand to who undoes that run."""
+        told = not (self._inline or self._run.root)
+        no_undo = step.undo is None and not told
+        return self._run.step_header(flows=self._scope.flows, pivot=step.pivot, no_undo=no_undo)
+
     async def _flow(self, step: FlowStep) -> None:
         definition = Definition.parse(step.flow)
         spec = ChildSpec(
-            name=step.name,
+            name=self._named(step.name),
             definition=Definition(definition.id, definition.version, step.description),
-            data=self._input(step.input, f"{step.name} ({step.flow})"),
+            data=self._input(step.input, f"{self._named(step.name)} ({step.flow})"),
         )
-        report = await self._scope.carry_out(spec)
+        report = await self._carry_out(spec)
         self._outputs[step.name] = report.result[0] if report.result else None
 
     def _input(self, template: Json, who: str) -> Json:
@@ -265,28 +298,28 @@ class Interpreter:
             raise InvalidInput(f"{who}: input: {error.args[0]}") from None
 
     async def _wait(self, step: WaitStep) -> None:
-        board = self._run.board
-        board.set(step.name, "waiting")
+        board, name = self._run.board, self._named(step.name)
+        board.set(name, "waiting")
         try:
-            await workflow.sleep(self._seconds(step.name, step.duration) or 0, summary=step.name)
+            await workflow.sleep(self._seconds(step.name, step.duration) or 0, summary=name)
         except (Exception, asyncio.CancelledError):
-            board.set(step.name, "interrupted")
+            board.set(name, "interrupted")
             raise
-        board.set(step.name, "done")
+        board.set(name, "done")
 
     async def _approval(self, step: ApprovalStep) -> None:
-        board = self._run.board
-        board.set(step.name, "waiting for approval")
+        board, name = self._run.board, self._named(step.name)
+        board.set(name, "waiting for approval")
         try:
             seconds = self._seconds(step.name, step.timeout)
             decision = await self._run.control.approval(
-                step.name, None if seconds is None else timedelta(seconds=seconds)
+                name, None if seconds is None else timedelta(seconds=seconds)
             )
         except (Exception, asyncio.CancelledError):
-            board.set(step.name, "not approved")
+            board.set(name, "not approved")
             raise
         self._outputs[step.name] = decision.model_dump(mode="json", exclude_none=True)
-        board.set(step.name, "approved")
+        board.set(name, "approved")
 
     def _seconds(self, name: str, total: timedelta | None) -> float | None:
         """Begin a timer, with what is left of it, and give its seconds."""

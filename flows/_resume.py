@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,12 @@ class Taken(BaseModel):
     error: Failure | None = None
     flow: str = ""
     run: RunRef | None = None
+
+    @property
+    def carried(self) -> Verdict:
+        """What is known of a step that runs again; one that succeeded left its effect, whatever comes."""
+        verdict = Verdict.from_json(self.verdict)
+        return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or self.answers)
 
     @property
     def answers(self) -> bool:

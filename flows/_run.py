@@ -60,7 +60,8 @@ class Run:
         self.leg = 0
         self.onward: dict[str, Any] = {}  # options of continue_as_new
         self.began = self.info.workflow_start_time
-        self.pivoted = False
+        self.pivots: set[str] = set()  # that were passed
+        self.planned: dict[str, None] = {}  # steps that plans name, in plan order
         self.unwind_asked = False
         self.unwinding = False
         self._undoing: dict[str, datetime] = {}
@@ -68,6 +69,11 @@ class Run:
         self._order = 0
         self._undoable = 0
         self._undo_bytes = 0
+
+    @property
+    def pivoted(self) -> bool:
+        """Whether there is no way back any more: a pivot was scheduled, in whichever flow of the run."""
+        return bool(self.pivots)
 
     @property
     def origin(self) -> str:
@@ -112,6 +118,8 @@ class Run:
         for taken in task.result().steps:
             self.names.reserve(taken.step)
             self.taken.setdefault(taken.digest, []).append(taken)
+            if taken.header.pivot:
+                self.pivots.add(taken.step)
             record = taken.record(self.order())
             if record is not None:
                 self.taken_records[taken.step] = record
@@ -130,6 +138,10 @@ class Run:
         """Count a step that may have to be undone."""
         self._undoable += 1
         self._undo_bytes += 2 * size + BYTES_AN_UNDO
+
+    def forget_planned(self, path: str) -> None:
+        """Expect no more steps under a path: the flow there failed, and is unwound."""
+        self.planned = {name: None for name in self.planned if not name.startswith(path)}
 
     def room(self) -> None:
         """Make sure that unwinding still fits into the history.

@@ -17,9 +17,10 @@ from counterstep.reports import Report
 from flows._calls import call_digest
 from flows._child import ChildSpec, ExecutingChild
 from flows._declaration import Declaration
-from flows._earlier import answered_by, newest, resuming
+from flows._earlier import answered_by, left_of, newest, resuming
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
+from flows._handed import in_a_row
 from flows._holding import Action, Hold
 from flows._names import check_name
 from flows._policy import Policy
@@ -74,6 +75,7 @@ class Scope:
         self.definition = definition
         self.policy = policy
         self.path = f"{inside[1]}/" if inside else ""
+        self.may_hold = True
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.working: Working = Working(inside[0].working if inside else None)
         self.records: list[UndoRecord] = []
@@ -228,17 +230,19 @@ class Scope:
             if taken.answers and (answered := answered_by(self, op, input, digest, taken)) is not None:
                 return answered
         self.run.room()
-        left = self.run.taken_records.pop(taken.step, None) if taken else None
-        try:
-            report = await self.carry_out(self._spec(op, input, data, options, taken), hold=options.hold)
-        except BaseException:
-            if left is not None and all(record.step != left.step for record in self.records):
-                self.run.taken_records[left.step] = (
-                    left  # it never began here: what is there is still to be undone
-                )
-            raise
+        report = await self.carry_on(self._spec(op, input, data, options, taken), taken, hold=options.hold)
         self.run.calls.add(digest, report)
         return report
+
+    async def carry_on(self, spec: Spec, taken: Taken | None, *, hold: bool = True) -> AnyReport:
+        """Run a step that an earlier run may have left: if it never begins here, what is there is still to be undone."""
+        left = left_of(self.run, taken) if taken else []
+        try:
+            return await self.carry_out(spec, hold=hold)
+        except BaseException:
+            if not self.run.board.shows(spec.name):
+                self.run.taken_records |= {record.step: record for record in left}
+            raise
 
     async def carry_out(self, spec: AnySpec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
@@ -253,7 +257,8 @@ class Scope:
             return executing.report
 
         self.children.append(report)
-        self.run.pivoted = self.run.pivoted or spec.pivot
+        passed = {spec.name} - self.run.pivots if spec.pivot else set()
+        self.run.pivots |= passed
         while True:
             try:
                 return await executing.execute()
@@ -263,11 +268,15 @@ class Scope:
                     return next_
                 executing, before = next_.begin(self), executing
             except BaseException:
-                executing = self._interrupted(executing, before, report, spec)
+                executing = self._interrupted(executing, before, report, passed)
                 raise
 
     def _interrupted(
-        self, executing: Started, before: Started | None, report: Callable[[], AnyReport], spec: AnySpec
+        self,
+        executing: Started,
+        before: Started | None,
+        report: Callable[[], AnyReport],
+        passed: set[str],
     ) -> Started:
         """Leave no trace of what never was scheduled; what it was to replace stands again."""
         if executing.settled is not None:
@@ -275,7 +284,7 @@ class Scope:
         if before is not None:
             return before.restored()
         self.children.remove(report)
-        self.run.pivoted = self.run.pivoted and not spec.pivot
+        self.run.pivots -= passed
         return executing
 
     async def _held(
@@ -286,7 +295,7 @@ class Scope:
         Raises:
             OperationFailed, SequenceFailed: when nothing is held, the run is to unwind, or the hold's time is over.
         """
-        if not (wanted and self.run.holds(self.policy)):
+        if not (wanted and self.may_hold and self.run.holds(self.policy)):
             raise failure
         why = failure.message
         while True:
@@ -310,8 +319,7 @@ class Scope:
         """Say what each step came after, in the order in which they began: all that was called before it."""
         if self.graph is not None:
             return self.graph
-        names = [record.step for record in sorted(records, key=lambda r: r.order)]
-        return {name: (before,) if before else () for before, name in zip(["", *names], names, strict=False)}
+        return in_a_row(record.step for record in sorted(records, key=lambda r: r.order))
 
     def _spec(
         self, op: Operation[Any, Any], input: Any, data: Json, options: Options, taken: Taken | None
@@ -321,14 +329,14 @@ class Scope:
             name=name,
             definition=op.definition,
             data=data,
-            header=self._header(options, taken),
+            header=self.taken_header(options, taken),
             timeout=op.timeout,
             retry=options.retry or op.retry,
             local=op.placement == "local",
             task_queue=op.task_queue,
             at_most_once=op.at_most_once,
             undo=UndoSpec.of(op),
-            carried=_carried(taken) if taken else Verdict(),
+            carried=taken.carried if taken else Verdict(),
             load=lambda value: op.output.load_value(value, f"{name}: output"),
             shown=(input,),
         )
@@ -339,7 +347,7 @@ class Scope:
         series = options.series
         return self.run.names.give(self.path, f"{series[0]}.{series[1]}" if series else definition.id)
 
-    def _header(self, options: Options, taken: Taken | None) -> StepHeader:
+    def taken_header(self, options: Options, taken: Taken | None) -> StepHeader:
         """Make the header; a step that an earlier run left keeps its key."""
         common: dict[str, Any] = {"series": options.series, "key": options.key or None, "flows": self.flows}
         if taken is None:
@@ -355,9 +363,3 @@ class Scope:
     def _dump(self, op: Operation[Any, Any], input: Any) -> Json:
         who = f"{self.path}{op.definition}"
         return bounded(op.input.dump(input, f"{who}: input"), who)
-
-
-def _carried(taken: Taken) -> Verdict:
-    """Give what is known of a step that runs again; one that succeeded left its effect, whatever comes."""
-    verdict = Verdict.from_json(taken.verdict)
-    return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or taken.answers)

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, TypeGuard, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Generic, TypeGuard, TypeVar, get_args, get_origin, overload
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -22,6 +22,7 @@ from flows._errors import OperationFailed, SeriesFailed
 from flows._flow import Flow, undo_step
 from flows._gather import gather
 from flows._inline import execute_inline
+from flows._inline_saga import execute_saga_inline
 from flows._interceptor import wrong_count
 from flows._operated import Operated
 from flows._policy import Policy
@@ -101,7 +102,7 @@ class Sequence(Operated, Generic[In, Out]):
     @overload
     async def execute(
         self, definition: Saga[I, O], input: I, *, step: str | None = ..., force: bool = ...,
-        key: str | None = ..., hold: bool = ..., child: Literal[True],
+        key: str | None = ..., hold: bool = ..., child: bool = ...,
     ) -> Report[I, O]: ...  # fmt: skip
     async def execute(
         self,
@@ -118,7 +119,7 @@ class Sequence(Operated, Generic[In, Out]):
         """Execute an operation, or another flow (seed: ``ExecuteOperation``, ``ExecuteSequence``).
 
         A flow runs inline, as a namespace of this one; with ``child=True`` as a child workflow with a history of
-        its own, which hands what would undo it to this one. A saga is always a child.
+        its own, which hands what would undo it to this one.
 
         An equal call (same definition, equal input, same key) that already succeeded in this run is answered
         with its report, and isn't run again.
@@ -146,6 +147,8 @@ class Sequence(Operated, Generic[In, Out]):
             return await self._at.execute_child(definition, input, options)
         if isinstance(definition, type) and issubclass(definition, Sequence):
             return await execute_inline(self._at, definition, input, options)
+        if isinstance(definition, Saga):
+            return await execute_saga_inline(self._at, definition, input, options)
         raise DefinitionError(_misfit(definition, child))
 
     async def execute_n(
@@ -288,8 +291,6 @@ def is_flow(value: Any) -> TypeGuard[AnySequence | Saga[Any, Any]]:
 
 
 def _misfit(definition: Any, child: bool) -> str:
-    if isinstance(definition, Saga):
-        return f"{definition.definition} is a saga, which a sequence runs as a child; say child=True"
     if child and isinstance(definition, Operation):
         return f"{definition.definition} is an operation, and only a flow can be a child; leave child out"
     return f"execute takes an operation, a sequence class or a saga, not {definition!r}"

@@ -13,7 +13,6 @@ from activities import Operation as Op
 from activities._json import PAYLOAD_LIMIT, size
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
-from flows._dispatcher import PLAN, RESOLVE, Resolved
 from flows._earlier import resumable
 from flows._flow import CANCEL
 from flows._gathered import gather
@@ -23,6 +22,7 @@ from flows._left import flow_origin
 from flows._operated import CHECK
 from flows._plan_read import checked_plan
 from flows._reset import REFUSED, UNDONE_IN_ORIGIN
+from flows._resolved import PLAN, PLAN_INLINE, RESOLVE, InlinePlan, Resolved
 from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver
 from flows._saga import Saga
 from flows._undo import UndoSpec
@@ -40,7 +40,7 @@ class Services:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.resolve, self.fits, self.cancel, self.undone, self.find, self.read]
+        return [self.resolve, self.plan_inline, self.fits, self.cancel, self.undone, self.find, self.read]
 
     @activity.defn(name=RESOLVE)
     async def resolve(self, workflow_type: str, inputs: list[dict[str, Any]]) -> Resolved:
@@ -63,6 +63,17 @@ class Services:
         none = not inputs and found.input.type is EmptyInput
         data = {} if none else _one_input(workflow_type, inputs)
         return await in_time(lambda: self._built(found, data), str(found.definition))
+
+    @activity.defn(name=PLAN_INLINE)
+    async def plan_inline(self, name: str, saga: str, data: Any) -> InlinePlan:
+        """Build the plan of a saga that runs inline under a name.
+
+        Raises:
+            UnknownFlow: when this worker doesn't serve it.
+            InvalidInput, InvalidPlan: as in :meth:`resolve`.
+        """
+        resolved = await self.resolve(saga, [{"json": data}])
+        return InlinePlan(name=name, plan=resolved.plan or "")
 
     def _built(self, found: Saga[Any, Any], data: Any) -> Resolved:
         params = found.input.load_value(data, f"{found.definition}: input")
@@ -170,7 +181,8 @@ class Services:
                 raise InvalidInput(
                     f"{_WHO}: step {taken.step} of {run.workflow_id}: {error.message}"
                 ) from None
-            update |= {"description": operation.definition.description, "undo": UndoSpec.of(operation)}
+            undo = None if taken.header.no_undo else UndoSpec.of(operation)
+            update |= {"description": operation.definition.description, "undo": undo}
         return taken.model_copy(update=update)
 
     def _child(self, run: RunHistory, taken: Taken) -> Taken:

@@ -86,6 +86,10 @@ class Board:
         self._steps |= dict.fromkeys(steps, state)
         self.show()
 
+    def shows(self, step: str) -> bool:
+        """Whether a step has begun."""
+        return step in self._steps
+
     def drop(self, step: str) -> None:
         """Take back a step that never was scheduled."""
         self._steps.pop(step, None)

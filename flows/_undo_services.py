@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import CLAIM, UNDOING, RunHistory
+from counterstep.reports import CLAIM, UNDOING, RunHistory, in_legs
 from flows import _lookup as lookup
 from flows._carry import Carried
 from flows._child import READ_CHILD
@@ -22,7 +22,7 @@ from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._handed import ALL, Handed, spliced
 from flows._left import flow_origin, merged
-from flows._left_plan import Untraced, plan_of, plans_of
+from flows._left_plan import Untraced, all_plans_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
 from flows._resume import Found, RunRef, Taken, claim_id
@@ -161,7 +161,7 @@ class UndoServices:
         Raises:
             OperationNotFound: when no worker of this queue could undo it.
         """
-        if known and spec is None:
+        if taken.header.no_undo or (known and spec is None):
             return None
         if spec is not None and spec.task_queue is not None:
             return spec
@@ -191,12 +191,9 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
 
 def _pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
     """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
-    carried, plan = Carried.unpack(run.input), plan_of(run)
-    if carried is not None and carried.pivoted:
-        return True
-    begun = {step.step for each in runs for step in each.forward()}
-    steps = plan.steps if plan else ()
-    return any(isinstance(step, OperationStep) and step.pivot and step.name in begun for step in steps)
+    carried = Carried.unpack(run.input)
+    told = carried is not None and carried.pivoted
+    return told or any(step.header.pivot for each in runs for step in each.forward())
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:
@@ -208,11 +205,10 @@ def _why(runs: Iterable[RunHistory], step: str) -> str:
 def _untraced(gathered: Gathered) -> Iterator[Taken | NotUndone]:
     """Give the local steps that may have run without a trace, in whichever run, unless another run tells of them."""
     undone = set(gathered.left.undone)
-    for run in gathered.runs:
-        plan = plan_of(run)
-        for found in Untraced(run, plan).find() if plan else ():
-            if found.step not in undone:
-                yield found
+    for run in in_legs(gathered.runs):
+        for path, plan in all_plans_of(run):
+            found = Untraced(run, plan, path).find()
+            yield from (step for step in found if step.step not in undone)
 
 
 def _cause(gathered: Gathered) -> Failure | None:

@@ -20,10 +20,10 @@ from counterstep.gateway._errors import GatewayError, invalid
 from counterstep.gateway._start_request import Start, already_there
 from counterstep.gateway._temporal import Temporal
 from flows import InvalidPlan, Saga
-from flows._dispatcher import PLAN
 from flows._in_time import in_thread
 from flows._operation_name import operation_name
 from flows._plan_read import checked_plan
+from flows._resolved import PLAN
 
 REQUEST_ID_LIMIT = 128
 CHECKS = 500

@@ -16,7 +16,7 @@ from counterstep.reports._fetch import (
 )
 from counterstep.reports._history import planned, report_of
 from counterstep.reports._internal import CLAIM, INTERNAL, MARKS, TOMBSTONE, UNDOING
-from counterstep.reports._joined import joined
+from counterstep.reports._joined import in_legs, joined
 
 # Views
 from counterstep.reports._log import saga_log, status_tree
@@ -52,7 +52,7 @@ from counterstep.reports._reporters import (
     Reporter,
     SpanReporter,
 )
-from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
+from counterstep.reports._run_history import ChildHistory, InlinePlan, RunHistory, StepHistory, TimerHistory
 from counterstep.reports._shape import Node, shape_of
 from counterstep.reports._span_export import BATCH, RunExporter, options_for
 from counterstep.reports._span_values import SpanOptions, span_resource
@@ -77,6 +77,7 @@ __all__ = [
     # Histories
     "ChildHistory",
     "Family",
+    "InlinePlan",
     "RunHistory",
     "StepHistory",
     "TimerHistory",
@@ -86,6 +87,7 @@ __all__ = [
     "fetch_family",
     "fetch_report",
     "fetch_run",
+    "in_legs",
     "joined",
     "planned",
     "read_run",

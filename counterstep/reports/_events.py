@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pydantic_core
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -14,9 +15,9 @@ from activities._json import Json
 from activities._spans import Trace
 from activities._wire import HEADER, StepHeader
 from counterstep.reports._payloads import beside_of, exception_of, json_of, time_of
-from counterstep.reports._recorded import ROOT
+from counterstep.reports._recorded import ROOT, unpack
 from counterstep.reports._report import Decision
-from counterstep.reports._run_history import ChildHistory, RunHistory, TimerHistory
+from counterstep.reports._run_history import ChildHistory, InlinePlan, RunHistory, TimerHistory
 from counterstep.reports._steps import Steps
 
 _LOCAL = "core_local_activity"
@@ -25,8 +26,17 @@ _RESULTS = {
     "counterstep-read-run": "earlier",
     "counterstep-resolve": "resolved",
 }
+_PLAN_INLINE = "counterstep-plan-inline"
 _ASKED = frozenset(("approve", "reject", "retry", "skip", "edit", "unwind", "pause", "unpause", "stop"))
 _VALUES = {"skip": "output", "edit": "input"}
+
+
+def _inline_plan(event: HistoryEvent, told: Json) -> list[InlinePlan]:
+    """Read the plan of an inline saga, if it can be read."""
+    if not (isinstance(told, dict) and "plan" in told):
+        return []
+    plan = pydantic_core.from_json(unpack(told["plan"]))
+    return [InlinePlan(told["name"], plan, event.event_id, time_of(event))]
 
 
 def read_run(workflow_id: str, events: Iterable[HistoryEvent]) -> RunHistory:
@@ -46,6 +56,7 @@ class _Reader:
         self._base: str | None = None
         self._close: dict[str, Any] = {}
         self._results: dict[str, Json] = {}
+        self._inline: list[InlinePlan] = []
         self._timers: dict[int, TimerHistory] = {}
         self._decisions: dict[int, Decision] = {}
         self._children: dict[int, ChildHistory] = {}
@@ -72,6 +83,7 @@ class _Reader:
             events=self._events,
             trace=Trace.of(start.header.fields),
             root=json_of(start.memo.fields[ROOT]) if ROOT in start.memo.fields else None,
+            inline=tuple(self._inline),
             **self._results,
             **self._close,
         )
@@ -168,11 +180,12 @@ class _Reader:
         if attributes.marker_name != _LOCAL:
             return
         about = json.loads(attributes.details["data"].payloads[0].data)
-        if about["activity_type"] in _RESULTS and "result" in attributes.details:
-            self._results[_RESULTS[about["activity_type"]]] = json_of(
-                attributes.details["result"].payloads[0]
-            )
-        elif "@" in about["activity_type"]:
+        kind, result = about["activity_type"], attributes.details.get("result")
+        if kind in _RESULTS and result is not None:
+            self._results[_RESULTS[kind]] = json_of(result.payloads[0])
+        elif kind == _PLAN_INLINE and result is not None:
+            self._inline += _inline_plan(event, json_of(result.payloads[0]))
+        elif "@" in kind:
             self._steps.local(event, about, attributes)
 
     def _start_child_workflow_execution_initiated(self, event: HistoryEvent, attributes: Any) -> None:

@@ -12,7 +12,7 @@ from activities import Definition, DefinitionError, Failure, Status
 from activities._spans import Spot, Trace, flow_span, step_spot
 from activities._wire import Identity, StepHeader, without_leg
 from counterstep.reports._asked import Asked
-from counterstep.reports._nest import Leaf, grafted, nested
+from counterstep.reports._nest import Leaf, definition_in, grafted, nested
 from counterstep.reports._report import ExecutionSeries, Kind, Planned, Report, RunInfo, report_id
 from counterstep.reports._run_history import OPEN, ChildHistory, RunHistory, StepHistory
 from counterstep.reports._state import state_of
@@ -40,6 +40,7 @@ class _Making:
         self._run, self._namespace, self._children = run, namespace, children
         self._asked = Asked(run)
         self._plan = planned(run.plan or {})
+        self._inline = {one.name: planned(one.plan, one.path) for one in run.inline}
         self._alone: dict[str, AnyReport] = {}
 
     def report(self) -> AnyReport:
@@ -52,7 +53,9 @@ class _Making:
             outcome=(Status.DONE if run.status == "completed" else Status.FAILED) if ended else None,
             timestamp=run.finished if ended else None,
             error=Failure.of(run.failure) if run.failure else _closed_by(run),
-            children=nested(run, self._leaves(), self._plan, self._id, self._own_definition().version),
+            children=nested(
+                run, self._leaves(), (self._plan, self._inline), self._id, self._own_definition().version
+            ),
             scheduled=run.started,
             started=run.started,
             finished=run.finished if ended else None,
@@ -84,11 +87,8 @@ class _Making:
         return Spot(trace.id, span, trace.parent, trace.sampled, trace.part)
 
     def _own_definition(self) -> Definition:
-        """Give what it is: a plan that was typed or found by a range says so itself."""
         plan = self._run.plan
-        if plan is None:
-            return definition_of(self._run.workflow_type)
-        return Definition(plan.get("id", "saga"), plan.get("version", "0.0.0"), plan.get("description", ""))
+        return definition_of(self._run.workflow_type) if plan is None else definition_in(plan)
 
     def _leaves(self) -> list[Leaf]:
         """Give everything that isn't an inline flow, in the order of first events; undos of other runs last."""
@@ -98,9 +98,8 @@ class _Making:
         known = {leaf.report.step for leaf in found}
         alone = {s.step: s for s in run.steps if s.is_undo and s.step not in known}
         self._alone = {name: self._step(step) for name, step in alone.items()}
-        found += [
-            Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, self._plan)
-        ]
+        whole = (*self._plan, *(step for steps in self._inline.values() for step in steps))
+        found += [Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, whole)]
         found += [
             Leaf(child.order, (), self._child(child)) for child in run.child_runs if child.type not in _HIDDEN
         ]
@@ -252,13 +251,13 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
     )
 
 
-def planned(plan: Mapping[str, Any]) -> tuple[Planned, ...]:
-    """Give the steps of a recorded plan, from its JSON."""
+def planned(plan: Mapping[str, Any], path: str = "") -> tuple[Planned, ...]:
+    """Give the steps of a recorded plan, from its JSON, as they are named under a path."""
     return tuple(
         Planned(
-            name=step["name"],
+            name=path + step["name"],
             kind=step.get("kind", "operation"),
-            after=tuple(step.get("after", ())),
+            after=tuple(path + before for before in step.get("after", ())),
             operation=step.get("operation"),
             pivot=bool(step.get("pivot")),
             undoable=step.get("undo") is not None,

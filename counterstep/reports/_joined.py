@@ -43,6 +43,7 @@ def joined(runs: Sequence[RunHistory], undoing: Iterable[RunHistory] = ()) -> Ru
         found=first.found,
         earlier=first.earlier,
         resolved=first.resolved or _plan_of(first),
+        inline=tuple(plan for part in parts for plan in part.inline),
         steps=tuple(sorted(steps, key=lambda step: step.order)),
         clocks=tuple(timer for part in parts for timer in part.clocks),
         decisions=tuple(decision for part in parts for decision in part.decisions),
@@ -78,6 +79,7 @@ def _in_leg(run: RunHistory, leg: int) -> RunHistory:
     return replace(
         run,
         steps=tuple(replace(step, step=in_leg(step.step, leg)) for step in run.steps),
+        inline=tuple(replace(one, name=in_leg(one.name, leg)) for one in run.inline),
         clocks=tuple(replace(timer, name=_timer_in_leg(timer.name, leg)) for timer in run.clocks),
         decisions=tuple(decisions),
         child_runs=tuple(replace(child, step=in_leg(child.step, leg)) for child in run.child_runs),
@@ -104,6 +106,7 @@ def _moved(run: RunHistory, offset: int) -> RunHistory:
     return replace(
         run,
         steps=tuple(replace(s, order=s.order + offset, last=s.last + offset) for s in run.steps),
+        inline=tuple(replace(one, order=one.order + offset) for one in run.inline),
         clocks=tuple(replace(t, order=t.order + offset, last=t.last + offset) for t in run.clocks),
         decisions=tuple((order + offset, decision) for order, decision in run.decisions),
         child_runs=tuple(replace(c, order=c.order + offset) for c in run.child_runs),

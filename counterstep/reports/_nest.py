@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from counterstep.reports._report import Kind, Planned, Report
 from counterstep.reports._run_history import RunHistory
 
 AnyReport = Report[Any, Any]
+Plans = tuple[tuple[Planned, ...], Mapping[str, tuple[Planned, ...]]]
 _BADLY = (Status.FAILED, Status.UNKNOWN)
 
 
@@ -33,7 +34,7 @@ class Leaf:
 def nested(
     run: RunHistory,
     leaves: Sequence[Leaf],
-    plan: tuple[Planned, ...],
+    plans: Plans,
     id_of: Callable[[str], str],
     version: str,
 ) -> tuple[AnyReport, ...]:
@@ -42,11 +43,11 @@ def nested(
     Args:
         run: that they are of.
         leaves: what there is.
-        plan: of a saga; says what a subsaga consists of.
+        plans: say what sagas and subsagas consist of: the run's own, and those of inline sagas by their names.
         id_of: gives the id of an inline flow.
         version: of the saga, which its subsagas share.
     """
-    nesting = _Nesting(run, plan, id_of, version, max((leaf.order for leaf in leaves), default=0))
+    nesting = _Nesting(run, plans, id_of, version, max((leaf.order for leaf in leaves), default=0))
     return nesting.nest(leaves, "")
 
 
@@ -88,15 +89,19 @@ class _Nesting:
     def __init__(
         self,
         run: RunHistory,
-        plan: tuple[Planned, ...],
+        plans: Plans,
         id_of: Callable[[str], str],
         version: str,
         newest: int,
     ) -> None:
         self._run, self._id, self._version, self._newest = run, id_of, version, newest
-        self._plan = {step.name: step for step in plan}
-        raw = (run.plan or {}).get("steps", ())
-        self._results = {s["name"]: s.get("result") for s in raw if s.get("kind") == "subsaga"}
+        own, self._inline = plans
+        self._plan = {step.name: step for steps in (own, *self._inline.values()) for step in steps}
+        self._sagas = {one.name: definition_in(one.plan) for one in run.inline}
+        self._results = _results(run.plan or {})
+        for one in run.inline:
+            self._results |= _results(one.plan, one.path)
+            self._results[one.name] = _under(one.path, one.plan.get("result"))
 
     def nest(self, leaves: Sequence[Leaf], path: str) -> tuple[AnyReport, ...]:
         groups: dict[str, list[Leaf]] = {}
@@ -138,17 +143,22 @@ class _Nesting:
             finished=finished,
             is_flow=True,
             kind=kind,
+            plan=self._inline.get(name, ()),
             result=self._result(name, leaves) if outcome is Status.DONE else (),
         )
 
     def _definition(self, name: str, leaves: list[Leaf], depth: int) -> tuple[Kind, Definition]:
-        flows = next((leaf.flows for leaf in leaves if len(leaf.flows) > depth), None)
-        if flows is not None:
-            return Kind.FLOW, Definition.parse(flows[depth])
         own = name.rpartition("/")[2]
         if own.startswith("leg:"):
             return Kind.LEG, Definition(own.replace(":", "-"), self._version)
-        return Kind.SUBSAGA, Definition(own.partition(".")[0], self._version)
+        if name in self._sagas:
+            return Kind.FLOW, self._sagas[name]
+        depth -= name.startswith("leg:")
+        flows = next((leaf.flows for leaf in leaves if len(leaf.flows) > depth), None)
+        if flows is not None:
+            return Kind.FLOW, Definition.parse(flows[depth])
+        around = (saga.version for flow, saga in self._sagas.items() if name.startswith(f"{flow}/"))
+        return Kind.SUBSAGA, Definition(own.partition(".")[0], next(around, self._version))
 
     def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
         """Say how an inline flow ended; of one that is open it is known only once something came after it."""
@@ -175,3 +185,18 @@ class _Nesting:
         while wanted in self._results:
             wanted = self._results[wanted]
         return next((leaf.report.result for leaf in leaves if leaf.report.step == wanted), ())
+
+
+def _results(plan: Mapping[str, Any], path: str = "") -> dict[str, str | None]:
+    """Give the step whose output is that of each subsaga of a plan, as they are named under a path."""
+    subsagas = (step for step in plan.get("steps", ()) if step.get("kind") == "subsaga")
+    return {path + step["name"]: _under(path, step.get("result")) for step in subsagas}
+
+
+def _under(path: str, name: str | None) -> str | None:
+    return None if name is None else path + name
+
+
+def definition_in(plan: Mapping[str, Any]) -> Definition:
+    """Give what a recorded plan says it is: one that was typed or found by a range says so itself."""
+    return Definition(plan.get("id", "saga"), plan.get("version", "0.0.0"), plan.get("description", ""))

@@ -271,6 +271,12 @@ class Report(Generic[In, Out]):
         """Whether it tells of something that this run executed: no answered call, wait or approval."""
         return self.answered_from is None and self.kind not in (Kind.WAIT, Kind.APPROVAL)
 
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """The steps of its plan, and of those of sagas inline in it."""
+        inner = (child for child in self.children if child.is_flow and child.kind is not Kind.CHILD)
+        return (*self.plan, *(step for child in inner for step in child.planned))
+
     def walk(self) -> Iterator[Report[Any, Any]]:
         """Give all reports in post-order: children first, this one last."""
         for child in self.children:

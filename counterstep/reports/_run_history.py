@@ -168,6 +168,28 @@ class ChildHistory:
 
 
 @dataclass(frozen=True)
+class InlinePlan:
+    """The recorded plan of a saga that ran inline in a run.
+
+    Attributes:
+        name: full name of the saga; its steps stand under it.
+        plan: as JSON.
+        order: of the event that records it.
+        recorded: when that was.
+    """
+
+    name: str
+    plan: dict[str, Json]
+    order: int
+    recorded: datetime
+
+    @property
+    def path(self) -> str:
+        """What the names of its steps begin with."""
+        return f"{self.name}/"
+
+
+@dataclass(frozen=True)
 class RunHistory:
     """What a history says of a run, or of the runs of one flow joined.
 
@@ -188,6 +210,7 @@ class RunHistory:
         found: result of the local activity that found an earlier run, as JSON.
         earlier: result of the local activity that read it, as JSON.
         resolved: result of the local activity that made a saga's plan, as JSON.
+        inline: the plans of sagas that ran inline in it, in order.
         clocks: every timer, in order.
         decisions: what operators asked for, in order.
         child_runs: every child, in order.
@@ -216,6 +239,7 @@ class RunHistory:
     found: Json = None
     earlier: Json = None
     resolved: Json = None
+    inline: tuple[InlinePlan, ...] = ()
     clocks: tuple[TimerHistory, ...] = ()
     decisions: tuple[tuple[int, Decision], ...] = ()
     child_runs: tuple[ChildHistory, ...] = ()

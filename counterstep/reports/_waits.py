@@ -97,11 +97,16 @@ class _Making:
         """Give when a saga's approval began to wait: once all that it comes after had ended."""
         step = self._plan.get(name)
         if step is None or not step.after:
-            return self._run.started if step else None
+            return self._planned(name) if step else None
         ends = {s.step: s.finished for s in self._run.forward() if not s.open}
         times = [ends.get(before) for before in step.after]
         known = [time for time in times if time is not None]
         return max(known) if known and len(known) == len(times) and not self._run.unwinding else None
+
+    def _planned(self, name: str) -> datetime:
+        """Give when the plan began that a name is of: the run's own, or that of a saga inline in it."""
+        inline = (one.recorded for one in self._run.inline if name.startswith(one.path))
+        return next(inline, self._run.started)
 
     def _approval(
         self, name: str, began: datetime | None, timer: TimerHistory | None, decision: Decision | None

@@ -151,7 +151,7 @@ def _skipped(step: AnyReport, at: datetime | None) -> StepReport:
 
 def _untried(flow: AnyReport, step: AnyReport) -> bool:
     """Whether its undo was still to come, or never tried since another one failed."""
-    undoable = next((planned.undoable for planned in flow.plan if planned.name == step.step), True)
+    undoable = next((planned.undoable for planned in flow.planned if planned.name == step.step), True)
     took_effect = step.outcome in (Status.DONE, Status.UNKNOWN)
     return undoable and took_effect and (flow.run.state if flow.run else "") in ("stuck", "unwinding")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from activities import Operation, Registry
-from counterstep.reports import Report
+from counterstep.reports import Kind, Planned, Report
 from flows.testing._trial import Call, Trial
 from flows.testing._worker import Ran, leaves_of
 
@@ -53,7 +53,7 @@ def steps_of(ran: Ran, trial: Trial, registry: Registry) -> list[Step]:
     reports = leaves_of(ran.report)
     before = order_of(ran.report, reports)
     beside = _beside(ran.report, reports, before)
-    plan = {step.name: step for step in ran.report.plan}
+    plan = {step.name: step for step in ran.report.planned}
     pivots = [name for name, step in plan.items() if step.pivot]
     return [
         _step(
@@ -84,8 +84,8 @@ def _step(call: Call, op: Operation[Any, Any], *, no_undo: bool, **order: Any) -
 
 
 def order_of(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Before:
-    """Say whether one step ends before another begins: of a saga by its plan, else as it happened."""
-    closure = _closure(report)
+    """Say whether one step ends before another begins: of one saga by its plan, else as it happened."""
+    closure, sagas = _closure(report.planned), _sagas(report)
 
     def unit(name: str) -> str:
         parts = name.split("/")
@@ -94,7 +94,7 @@ def order_of(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Before:
 
     def before(one: str, other: str) -> bool:
         mine, its = unit(one), unit(other)
-        if mine != its:
+        if mine != its and sagas.get(mine) == sagas.get(its):
             return mine in closure.get(its, ())
         return one != other and _ended_before(leaves.get(one), leaves.get(other))
 
@@ -106,9 +106,17 @@ def _ended_before(one: AnyReport | None, other: AnyReport | None) -> bool:
     return bool(ended and asked and ended <= asked)
 
 
-def _closure(report: AnyReport) -> dict[str, set[str]]:
+def _sagas(report: AnyReport) -> dict[str, str]:
+    """Give the saga whose plan tells of each step: the run's own, or one that is inline in it."""
+    found = {step.name: report.step for step in report.plan}
+    for child in report.children:
+        found |= _sagas(child) if child.is_flow and child.kind is not Kind.CHILD else {}
+    return found
+
+
+def _closure(plan: Iterable[Planned]) -> dict[str, set[str]]:
     """Give all that each step of a plan comes after; a plan lists steps in an order that can be run."""
-    after = {step.name: set(step.after) for step in report.plan}
+    after = {step.name: set(step.after) for step in plan}
     found: dict[str, set[str]] = {}
 
     def whole(name: str) -> set[str]:
@@ -124,12 +132,13 @@ def _closure(report: AnyReport) -> dict[str, set[str]]:
 
 def _beside(report: AnyReport, leaves: Mapping[str, AnyReport], before: Before) -> Before:
     """Say whether two steps may be in flight together."""
+    sagas = _sagas(report)
 
     def beside(one: str, other: str) -> bool:
         if before(one, other) or before(other, one):
             return False
-        planned = {step.name for step in report.plan}
-        return {one, other} <= planned or _overlap(leaves.get(one), leaves.get(other))
+        known = sagas.get(one) is not None and sagas.get(one) == sagas.get(other)
+        return known or _overlap(leaves.get(one), leaves.get(other))
 
     return beside
 

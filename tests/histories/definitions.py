@@ -81,7 +81,16 @@ class RecordedLegs(LongRunning[int, list[str], Stations, Percent], id="recorded-
         return self.state.been
 
 
+class RecordedAround(Sequence[int, int], id="recorded-around", version="1.0.0"):
+    """A step, the saga inline, a step."""
+
+    async def run(self, input: int) -> int:
+        first = await self.execute(a, input)
+        made = await self.execute(recorded_saga, EmptyInput(), step="stack")
+        return (await self.execute(c, first.output + made.output.id)).output
+
+
 _STEPS = (a, b, c, local_a, work)
 DEFINITIONS = (
-    *_STEPS, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding, RecordedLegs,
+    *_STEPS, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding, RecordedLegs, RecordedAround,
 )  # fmt: skip

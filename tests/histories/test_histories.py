@@ -20,6 +20,7 @@ from tests.conftest import Serve
 from tests.histories.definitions import (
     DEFINITIONS,
     Recorded,
+    RecordedAround,
     RecordedKept,
     RecordedLegs,
     recorded_holding,
@@ -68,6 +69,9 @@ ENDS: dict[str, tuple[Any, Any, list[str], Act | None]] = {
     "longrunning-continued": (RecordedLegs, 3, [], None),
     "longrunning-completed": (RecordedLegs, 3, [], None),
     "longrunning-rolled-back": (RecordedLegs, 3, ["fail-c"], None),
+    "inline-completed": (RecordedAround, 3, [], None),
+    "inline-rolled-back": (RecordedAround, 3, ["fail-c"], None),
+    "inline-stuck": (RecordedAround, 3, ["fail-stack/d", "fail-undo-stack/b"], None),
     "saga-held": (recorded_holding, EmptyInput(), ["fail-b"], _retry),
 }
 

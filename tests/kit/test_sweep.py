@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         take_back,
     )
 
+UNDO_CANCELS = (Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER)
 FEW = (Mode.FAILS, Mode.UNDO_REPEATED)
 
 
@@ -45,6 +46,14 @@ def kept(dag: Dag, params: EmptyInput) -> None:
     dag.append("seat", seat, {})
 
 
+class Around(Sequence[EmptyInput, None], id="around", version="1.0.0"):
+    """A seat, and a saga inline."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input, step="first")
+        await self.execute(beside, input)
+
+
 async def swept(flow: Any, temporal: Temporal | None, **options: Any) -> Coverage:
     """Sweep a flow of the shop."""
     given = {"world": look, "lifespan": shop, "serve": [seat, card, mail], "modes": FEW, **options}
@@ -59,6 +68,18 @@ async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
     assert {mode for mode in ALL if status[mode].status != "held"} == set()
     assert status[Mode.SIBLINGS].runs == 1
     assert status[Mode.UNDO_FAILS].runs == 2  # its own failure after the effect, and that of mail
+
+
+async def test_a_saga_inline_in_a_sequence_holds(temporal: Temporal) -> None:
+    """Each step around and in it: its order is that of its plan; what has no siblings has none.
+
+    A cancel while it unwinds itself ends the run cancelled: its sequence could still have gone on.
+    """
+    modes = [mode for mode in QUICK if mode not in UNDO_CANCELS]
+    coverage = await swept(Around, temporal, modes=modes, serve=[seat, card, mail, beside])
+    names = ("first", "beside/seat", "beside/card", "beside/mail")
+    wrong = {(n, m): c.status for n in names for m in modes if (c := coverage.cell(n, m)).status != "held"}
+    assert wrong == {(name, Mode.SIBLINGS): "not applicable" for name in ("first", "beside/mail")}
 
 
 async def test_the_time_skipping_server_sweeps_what_it_can() -> None:

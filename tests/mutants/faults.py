@@ -33,8 +33,8 @@ def _mutant(name: str, path: str, before: str, after: str, *tests: str) -> Mutan
 MUTANTS = (
     _mutant(
         "a sequence is undone oldest first", "flows/_scope.py",
-        "for record in sorted(records, key=lambda r: r.order)]",
-        "for record in sorted(records, key=lambda r: -r.order)]",
+        "for record in sorted(records, key=lambda r: r.order))",
+        "for record in sorted(records, key=lambda r: -r.order))",
         "tests/flows/test_sequence_basics.py", "tests/flows/test_policy.py",
     ),
     _mutant(
@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     _mutant(
         "the pivot is no pivot", "flows/_scope.py",
-        "self.run.pivoted = self.run.pivoted or spec.pivot", "self.run.pivoted = False", RANDOM,
+        "{spec.name} - self.run.pivots if spec.pivot else set()", "set()", RANDOM,
     ),
     _mutant(
         "pause holds nothing back", "flows/_control.py",
@@ -153,6 +153,25 @@ MUTANTS = (
     _mutant(
         "what was taken over isn't undone", "flows/_run.py",
         "self.taken_records[taken.step] = record", "pass", "tests/flows/test_takeover.py", "tests/flows/test_resume.py",
+    ),
+    _mutant(
+        "an inline saga's plan isn't read", "counterstep/reports/_events.py",
+        '"counterstep-plan-inline"', '"counterstep-plan-nothing"',
+        "tests/flows/test_inline_undo.py",
+    ),
+    _mutant(
+        "what an inline saga says isn't undone is undone", "flows/_undo_services.py",
+        "if taken.header.no_undo or (known and spec is None):", "if known and spec is None:",
+        "tests/flows/test_inline_undo.py",
+    ),
+    _mutant(
+        "a resumed run forgets an inline saga's pivot", "flows/_run.py",
+        "            if taken.header.pivot:\n", "            if False:\n", "tests/flows/test_inline_pivots.py",
+    ),
+    _mutant(
+        "hold=False says nothing to an inline saga", "flows/_inline.py",
+        "inner.may_hold = at.may_hold and options.hold", "inner.may_hold = at.may_hold",
+        "tests/flows/test_inline_pivots.py", "tests/flows/test_inline_sagas.py",
     ),
     _mutant(
         "a run that can't be unwound any more goes on", "flows/_run.py",

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from activities import Context, EmptyInput, Outcome, OutcomeUnknown, Retry, operation
-from flows import Dag, no_undo, saga
+from activities import Context, Definition, EmptyInput, Outcome, OutcomeUnknown, Registry, Retry, operation
+from flows import Dag, Plan, Policy, Saga, Sequence, no_undo, saga
 from tests.support import World
 
 TWICE = Retry(max_attempts=2, initial=timedelta(milliseconds=1))
@@ -83,3 +83,21 @@ def _runs(node: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         return tree, {"nodes": node["nodes"]}, {}
     options = {**({"undo": no_undo} if node.get("no_undo") else {}), "pivot": bool(node.get("pivot"))}
     return act_locally if node.get("local") else act, {}, options
+
+
+class _UnderAnyPolicy(Saga[dict[str, Any], None]):
+    """A tree whose plan has the policy that its params name."""
+
+    def plan(self, params: dict[str, Any], registry: Registry | None = None) -> Plan:
+        whole = super().plan(params, registry)
+        return whole.model_copy(update={"policy": Policy.model_validate(params["policy"])})
+
+
+grown = _UnderAnyPolicy(tree.builder, Definition("grown", "1.0.0"), Policy())
+
+
+class Line(Sequence[dict[str, Any], None], id="line", version="1.0.0", policy=Policy(on_failure="keep")):
+    """A tree inline, and nothing else: what the saga itself leaves stays."""
+
+    async def run(self, input: dict[str, Any]) -> None:
+        await self.execute(grown, input, step="tree")

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from counterstep.reports import Report, fetch_report, spans_of
 from flows import start
 from tests.conftest import Serve
 from tests.random_plans.drawing import cases as drawn
-from tests.random_plans.flows import act, act_locally, tree, write_faults
+from tests.random_plans.flows import Line, act, act_locally, grown, tree, write_faults
 from tests.random_plans.model import Plan, Run, Trace, verify
 from tests.reports.tracing import attributes, check, decoded
 from tests.support import World, causes, new_id
@@ -37,26 +37,42 @@ class Ground:
         client: of a server whose queue a worker polls.
         queue: that queue.
         world: of the worker; each run has a folder of its own in it.
+        inline: whether a tree is inline in a sequence.
     """
 
     client: Client
     queue: str
     world: World
+    inline: bool = False
 
     async def run(self, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> None:
         """Run a tree, and verify what it did."""
         id, plan = new_id("tree"), Plan.of(nodes)
         own = World(self.world.folder / id)
-        write_faults(own.folder, dict(plan.leaves))
-        data = tree.plan({"nodes": nodes}).model_dump(mode="json", by_alias=True)
-        handle = await start(
-            self.client, "saga", {**data, "policy": policy}, id=id, task_queue=self.queue,
-            run_timeout=timedelta(minutes=2),
-        )  # fmt: skip
+        write_faults(own.folder, {self._path + name: leaf for name, leaf in plan.leaves.items()})
+        handle = await self._start(id, nodes, policy)
         end, left = await _end(handle)
-        trace = Trace([tuple(row) for row in own.calls])
-        verify(Run(plan, policy, trace, end, frozenset(left)))
-        _compare(await fetch_report(self.client, id), trace)
+        rows: list[Any] = own.calls
+        trace = Trace([(name.replace(self._path, "", 1), what, key) for name, what, key in rows])
+        run = Run(plan, policy, trace, end, frozenset(step.removeprefix(self._path) for step in left))
+        verify(self._as_saga(run))
+        _compare(await fetch_report(self.client, id), Trace([tuple(row) for row in rows]))
+
+    @property
+    def _path(self) -> str:
+        return "tree/" if self.inline else ""
+
+    async def _start(self, id: str, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> Any:
+        within = {"id": id, "task_queue": self.queue, "run_timeout": timedelta(minutes=2)}
+        if self.inline:
+            return await start(self.client, Line, {"nodes": nodes, "policy": policy}, **within)
+        data = tree.plan({"nodes": nodes}).model_dump(mode="json", by_alias=True)
+        return await start(self.client, "saga", {**data, "policy": policy}, **within)
+
+    def _as_saga(self, run: Run) -> Run:
+        """Say how the saga ended: the sequence around it keeps what it left, and says so also where that is nothing."""
+        unwound = self.inline and run.end == "Kept" and run.failed and not run.keeps
+        return replace(run, end="RolledBack") if unwound else run
 
 
 async def _end(handle: Any) -> tuple[str, list[str]]:
@@ -85,12 +101,14 @@ Together = Callable[[list[Case]], None]
 
 
 @contextmanager
-def _running(serve: Serve, world: World, queue: str, cache: int) -> Iterator[Together]:
+def _running(
+    serve: Serve, world: World, queue: str, cache: int, *, inline: bool = False
+) -> Iterator[Together]:
     """Serve from a thread of its own, since hypothesis calls functions; give what runs several trees at once."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    serving = serve(act, act_locally, tree, cache=cache)
+    serving = serve(act, act_locally, tree, grown, Line, cache=cache)
 
     def wait(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
@@ -99,7 +117,7 @@ def _running(serve: Serve, world: World, queue: str, cache: int) -> Iterator[Tog
         await asyncio.gather(*(ground.run(*case) for case in cases))
 
     try:
-        ground = Ground(wait(serving.__aenter__()), queue, world)
+        ground = Ground(wait(serving.__aenter__()), queue, world, inline)
         try:
             yield lambda cases: wait(together(ground, cases))
         finally:
@@ -130,10 +148,20 @@ def test_a_hundred_random_sagas(serve: Serve, world: World, task_queue: str) -> 
         _sweep(run, 100)
 
 
+@pytest.mark.timeout(600)
+def test_random_sagas_inline_in_a_sequence(serve: Serve, world: World, task_queue: str) -> None:
+    """The same calls in the same orders are allowed where a sequence runs the saga inline."""
+    with _running(serve, world, task_queue, cache=1000, inline=True) as run:
+        _sweep(run, 40)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("inline", [False, True], ids=["alone", "inline"])
 @pytest.mark.parametrize("uncached", [False, True], ids=["cached", "uncached"])
-def test_a_thousand_random_sagas(serve: Serve, world: World, task_queue: str, uncached: bool) -> None:
+def test_a_thousand_random_sagas(
+    serve: Serve, world: World, task_queue: str, uncached: bool, inline: bool
+) -> None:
     """The same of a thousand, with the workflow cache and without."""
-    with _running(serve, world, task_queue, cache=0 if uncached else 1000) as run:
+    with _running(serve, world, task_queue, cache=0 if uncached else 1000, inline=inline) as run:
         _sweep(run, 1000)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from activities import Context, DefinitionError, EmptyInput, Outcome, operation
 from flows import Dag, InvalidPlan, LargePlan, saga
-from flows._dispatcher import Resolved
+from flows._resolved import Resolved
 from tests.sagas.operations import work
 from tests.sagas.planning import Build, lines_of, plan_of, typed
 

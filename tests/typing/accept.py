@@ -136,6 +136,7 @@ class Parent(Sequence[EmptyInput, int], id="parent", version="1.0.0"):
         assert_type(made, Report[str, list[Network]])
         counted = await self.execute(inner, EmptyInput(), child=True)
         assert_type(counted, Report[EmptyInput, int])
+        assert_type(await self.execute(inner, EmptyInput(), hold=False), Report[EmptyInput, int])
         return counted.output
 
 
