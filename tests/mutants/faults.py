@@ -175,6 +175,6 @@ MUTANTS = (
     ),
     _mutant(
         "a run that can't be unwound any more goes on", "flows/_run.py",
-        "if events > EVENT_LIMIT or", "if False and", "tests/flows/test_limits.py",
+        "return events <= EVENT_LIMIT and", "return", "tests/flows/test_limits.py",
     ),
 )  # fmt: skip
