@@ -224,17 +224,13 @@ class ExecutingChild:
         if self._scope.graph is not None:
             self._scope.graph = spliced(self._scope.graph, spec.name, left.edges())
         self.settled = settled
-        result = tuple(spec.load(value) for value in settled.output)
         self._report = replace(
-            self._report,
-            outcome=settled.status,
-            result=result,
-            error=settled.failure,
-            timestamp=now,
-            finished=now,
+            self._report, outcome=settled.status, error=settled.failure, timestamp=now, finished=now
         )
         run.settled(spec.name, settled.status)
         count_step(str(spec.definition), settled.status.value)
+        result = tuple(spec.load(value) for value in settled.output)
+        self._report = replace(self._report, result=result)
 
     def _failed(self, error: BaseException) -> SequenceFailed:
         why = Failure.of(error)

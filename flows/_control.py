@@ -104,7 +104,8 @@ class Control:
     @property
     def waits(self) -> bool:
         """Whether nothing new may be scheduled for now: paused, or held by the deadline."""
-        return self.paused or DEADLINE in self.holds
+        held = self.holds.get(DEADLINE)  # or a step of that name
+        return self.paused or (held is not None and not held.typed and not held.parked)
 
     async def unpaused(self) -> None:
         """Wait until something new may be scheduled."""

@@ -91,6 +91,7 @@ class Flow:
     async def _result(self, body: Body) -> Any:
         """Run the body, and check what it returns before it counts as done."""
         value = await body()
+        await self.scope.settle()  # what handlers have in flight is part of the flow
         who = f"{self.scope.definition}: result"
         try:
             dumped = self.output.dump(value, who)
@@ -139,6 +140,7 @@ class Flow:
         )
         if unwinding:
             await self._settle()
+            unwinding = not self.run.pivoted
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
         if unwinding and not await self._unwind(cause):
             return await self._continue(cause)
@@ -211,6 +213,7 @@ class Flow:
         Raises:
             RolledBack, Stuck, asyncio.CancelledError: the run's end.
         """
+        self.run.unwind_asked = True  # it was decided there, whoever decided it
         return await self._fail(error or asyncio.CancelledError())
 
     async def _unwind(self, cause: BaseException | None) -> bool:
@@ -332,6 +335,11 @@ async def undo_step(scope: Scope, step: str) -> None:
         CounterstepError: when there is nothing to undo.
     """
     scope.working.refuse()
+    with scope.working.at_work():
+        await _undone_now(scope, step)
+
+
+async def _undone_now(scope: Scope, step: str) -> None:
     run = scope.run
     record = next((r for r in scope.records if r.step == step), None)
     if record is None or record.undone or record.settled is None or record.settled.status is Status.SKIPPED:
@@ -341,7 +349,7 @@ async def undo_step(scope: Scope, step: str) -> None:
     task = asyncio.create_task(undo_one(run.gate, run, record))
     cancelled = await wait_for([task])
     left = task.result()
-    if left is None:
+    if left is None and record in scope.records:
         scope.records.remove(record)
     if cancelled:
         raise asyncio.CancelledError(f"cancelled while {step} was undone")

@@ -85,7 +85,9 @@ async def run_inline(at: Scope, flow: Inline, typed: Any, options: Options, body
     at.children.append(lambda: flow_report(inner, name))
     with at.working.at_work():
         try:
-            inner.end(Status.DONE, (await body(inner),))
+            result = await body(inner)
+            await inner.settle()
+            inner.end(Status.DONE, (result,))
         except BaseException as error:
             if not unwinds(error):
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from activities import Definition
 from activities._json import Json, size
@@ -18,6 +18,7 @@ from flows._executing import Spec, bounded
 from flows._handed import in_a_row, spliced
 from flows._inline import run_inline
 from flows._interpreter import Interpreter
+from flows._packed import LIMIT
 from flows._recorded import Recorded
 from flows._resolved import plan_inline
 from flows._resume import Taken
@@ -59,10 +60,14 @@ async def _interpreted(inner: Scope, saga: Saga[Any, Any], data: Json) -> Any:
 
 async def _planned(inner: Scope, saga: Saga[Any, Any], data: Json) -> str:
     """Have the plan made, at the gate that every step passes; a cancel meanwhile counts afterwards."""
-    await inner.run.gate.ready(size(data))
+    gate, sent = inner.run.gate, size(data)
+    await gate.ready(LIMIT, local=True)
     name = inner.path.removesuffix("/")
     making = asyncio.create_task(plan_inline(name, str(saga.definition), data))
-    if await wait_for([making]):
+    cancelled = await wait_for([making])
+    made = "" if making.cancelled() or making.exception() else making.result()
+    gate.recorded(LIMIT, sent + len(made))
+    if cancelled:
         raise asyncio.CancelledError(f"cancelled while {name} was planned")
     return making.result()
 
@@ -139,5 +144,6 @@ class _Called:
     """A step's operation or flow, of which a plan knows no types."""
 
     definition: Definition
+    _inline: ClassVar[bool] = True  # what couldn't go on from an earlier run isn't offered by one
     input: Schema[Any] = Schema(Any)
     output: Schema[Any] = Schema(Any)

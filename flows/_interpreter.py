@@ -94,6 +94,7 @@ class Interpreter:
             The output of the step that the plan names as its result; ``None`` if it names none.
 
         Raises:
+            CounterstepError: when the flow around it ended meanwhile.
             OperationFailed: the first failure in history order (or the last one, where the policy says so), once the
                 steps in flight have settled.
             Full: when the history is, and nothing but timers is in flight; :meth:`carry` gives what goes along.
@@ -109,6 +110,7 @@ class Interpreter:
             raise
         if self._failures:
             raise self._failures[-1 if self._policy.error == "last" else 0]
+        self._scope.working.refuse()
         return self._output(self._plan.head.result) if self._plan.head.result else None
 
     async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
@@ -213,7 +215,7 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failed or self._run.control.holds or self._overdue)
+        return bool(self._failed or self._run.control.holds or self._overdue or self._scope.working.closed)
 
     async def _guarded(self, step: PlanStep, work: Coroutine[Any, Any, None] | None) -> None:
         """Note failures in the order in which history tells of them."""

@@ -164,7 +164,8 @@ class Run:
 
     def holds(self, policy: Policy) -> bool:
         """Whether a failed step waits for an operator."""
-        return not self.control.ending and (self.pivoted or policy.on_failure == "hold")
+        ends = self.control.ending or self.unwind_asked
+        return not ends and (self.pivoted or policy.on_failure == "hold")
 
     async def hold(self, hold: Hold, policy: Policy, why: str) -> Hold:
         """Hold a step until an operator decides."""

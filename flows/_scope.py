@@ -295,7 +295,7 @@ class Scope:
         Raises:
             OperationFailed, SequenceFailed: when nothing is held, the run is to unwind, or the hold's time is over.
         """
-        if not (wanted and self.may_hold and self.run.holds(self.policy)):
+        if not (wanted and self.may_hold and self.run.holds(self.policy)) or self.working.closed:
             raise failure
         why = failure.message
         while True:

@@ -38,13 +38,18 @@ class Working:
         """Let nothing new begin: the flow has ended, or unwinds."""
         self._closed = True
 
+    @property
+    def closed(self) -> bool:
+        """Whether the flow, or one around it, has ended or unwinds."""
+        return any(one._closed for one in self._around())
+
     def refuse(self) -> None:
         """Refuse to begin something in a flow that has ended.
 
         Raises:
             CounterstepError: when it has; only handlers, and tasks that nobody awaits, come here.
         """
-        if any(one._closed for one in self._around()):
+        if self.closed:
             raise CounterstepError(
                 "the flow has ended or unwinds, so that no step can begin, or be undone by hand"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from temporalio import workflow
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from activities import CounterstepError
-from flows import LongRunning, Policy, Sequence, start
+from activities import CounterstepError, EmptyInput
+from flows import Dag, LongRunning, Policy, Sequence, saga, start
 from tests.conftest import Serve
 from tests.sample import a, b, c
-from tests.support import World, causes, failure_of, new_id
+from tests.support import World, causes, events_of, failure_of, new_id
 
 
 class Told(Sequence[int, int], id="told", version="1.0.0"):
@@ -188,6 +189,61 @@ class Beside(Sequence[int, None], id="beside", version="1.0.0"):
         await asyncio.gather(self.execute(Inner, input), self.execute(c, input))
 
 
+@saga(id="inner-plan", version="1.0.0")
+def inner_plan(dag: Dag, params: EmptyInput) -> None:
+    """a, b, an approval, a."""
+    for number, one in enumerate((a, b), start=1):
+        dag.append(f"s{number}", one, number)
+    dag.approval("never", timeout=timedelta(days=365))
+    dag.append("s3", a, 3)
+
+
+class BesideAPlan(Sequence[int, None], id="beside-a-plan", version="1.0.0"):
+    """A saga inline beside a step that fails."""
+
+    async def run(self, input: int) -> None:
+        await asyncio.gather(self.execute(inner_plan, EmptyInput()), self.execute(c, input))
+
+
+class Undoes(Sequence[int, None], id="undoes", version="1.0.0"):
+    """a, which a handler may undo, then whatever it is told to."""
+
+    async def run(self, input: int) -> None:
+        self.report = await self.execute(a, input)
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    async def undo_a(self) -> None:
+        await self.undo(self.report)
+
+    @workflow.signal
+    def refuse(self) -> None:
+        raise ApplicationError("enough")
+
+
+class Ends(Sequence[int, None], id="ends", version="1.0.0"):
+    """a; a handler's step may be in flight when it returns."""
+
+    async def run(self, input: int) -> None:
+        await self.execute(a, input)
+        await workflow.wait_condition(lambda: self.begun)
+
+    begun = False
+
+    @workflow.signal
+    async def do_b(self, input: int) -> None:
+        self.begun = True
+        await self.execute(b, input)
+
+
+class Parent(Sequence[int, None], id="parent-of-ends", version="1.0.0"):
+    """A child that ends while a handler of it is at work, then c."""
+
+    async def run(self, input: int) -> None:
+        await self.execute(Ends, input, child=True)
+        await self.execute(c, input)
+
+
 class Inner(Sequence[int, None], id="inner", version="1.0.0"):
     """a, b, a."""
 
@@ -211,3 +267,58 @@ async def test_an_inner_flow_that_nobody_awaits_is_unwound(
         assert causes(await failure_of(handle))[0][0] == "RolledBack"
     calls = [call for call in world.calls if call != ("c", 1)]
     assert calls == [("a", 1), ("b", 2), ("undo b", 2, "done", 4), ("undo a", 1, "done", 2)]
+
+
+async def test_an_inline_saga_that_nobody_awaits_begins_no_other_step(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """Its step in flight settles, what comes after it never begins, not even the wait for an operator."""
+    for switch in ("hold-b", "fail-c", "hold-c"):
+        world.switch(switch)
+    async with serve(a, b, c, inner_plan, BesideAPlan, cache=cache) as client:
+        handle = await start(client, BesideAPlan, 1, id=new_id(), task_queue=task_queue)
+        await world.until("b", 2)
+        world.switch("go-c")
+        await world.until("c", 1)
+        await asyncio.sleep(0.5)
+        world.switch("go-b")
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    calls = [call for call in world.calls if call != ("c", 1)]
+    assert calls == [("a", 1), ("b", 2), ("undo b", 2, "done", 4), ("undo a", 1, "done", 2)]
+
+
+async def test_what_a_handler_undoes_is_undone_once(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """A failure while it is being undone by hand waits for that."""
+    world.switch("hold-undo-a")
+    async with serve(a, b, c, Undoes, cache=cache) as client:
+        handle = await began(client, world, Undoes, task_queue)
+        while "ACTIVITY_TASK_COMPLETED" not in await events_of(handle):
+            await asyncio.sleep(0.02)
+        await handle.signal("undo_a")
+        await world.until("undo a", 1, "done", 2)
+        await handle.signal("refuse")
+        await asyncio.sleep(0.3)
+        world.switch("go-undo-a")
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    assert world.calls == [("a", 1), ("undo a", 1, "done", 2)]
+
+
+async def test_a_flow_ends_after_what_its_handlers_have_in_flight(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """A child's too: its parent undoes it in its place."""
+    world.switch("hold-b")
+    world.switch("fail-c")
+    async with serve(a, b, c, Ends, Parent, cache=cache) as client:
+        handle = await began(client, world, Parent, task_queue)
+        child = client.get_workflow_handle(f"{handle.id}/ends")
+        await child.signal("do_b", 2)
+        await world.until("b", 2)
+        await asyncio.sleep(0.3)
+        world.switch("go-b")
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    assert world.calls == [
+        ("a", 1), ("b", 2), ("c", 1), ("undo b", 2, "done", 4), ("undo a", 1, "done", 2),
+    ]  # fmt: skip

@@ -30,6 +30,12 @@ def two_held(dag: Dag, params: EmptyInput) -> None:
     dag.append_parallel(dag.step("a", work, {}), dag.step("b", work, {}))
 
 
+@saga(id="held-line", version="1.0.0", policy=Policy(on_failure="hold", then="keep"))
+def held_line(dag: Dag, params: EmptyInput) -> None:
+    """Twelve steps in a line, the last one fails; kept, where nobody decides."""
+    keyed_line.build(dag, params)
+
+
 @saga(id="asking-late", version="1.0.0", policy=Policy(hold_timeout=SHORT))
 def asking_late(dag: Dag, params: EmptyInput) -> Step[Made]:
     """The pivot, an approval, then c."""
@@ -208,3 +214,18 @@ async def test_stop_while_unwinding_changes_nothing(
         runs = (await fetch_report(client, handle.id)).run
     assert [kind for kind, _ in found[:2]] == ["RolledBack", "OperationFailed"]
     assert runs is not None and len(runs.runs) > 3
+
+
+async def test_an_unwinding_that_was_asked_for_goes_on_as_new(
+    serve: Serve, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 7: `unwind` counts in the next runs too, where a hold that nobody decides would keep."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 30)
+    async with serve(keyed, held_line) as client:
+        handle = await start(client, held_line, EmptyInput(), id=new_id(), task_queue=task_queue)
+        newest = client.get_workflow_handle(handle.id)
+        await shows(newest, "n11", "held")
+        await newest.execute_update("unwind", {"step": "n11"})
+        assert causes(await failure_of(handle))[0][0] == "RolledBack"
+    names = [call[0] for call in world.calls]
+    assert names[12:] == [f"n{number}" for number in reversed(range(11))]
