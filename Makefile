@@ -5,7 +5,7 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 ARGS    ?=
-JOBS    ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -gt 2 ] && echo "$$n" || echo 2)
+JOBS    ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo "$$((n + 1))")
 NIGHTLY ?= 3.12 3.13
 
 # The sandbox executes test modules again for each run: without their compiled form that takes longer than the run.

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from collections.abc import Sequence as Many
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -173,7 +174,8 @@ def _gaps(entry: Any, registry: Registry) -> Iterator[str]:
     """Say what the code of a definition names and isn't there."""
     known = {id(value) for value in registry}
     for function in _functions(entry):
-        for path, value in _globals_of(function):
+        # Which comes first differs from one Python to the next.
+        for path, value in sorted(_globals_of(function), key=itemgetter(0)):
             who = f"{entry.definition} uses {path}"
             if value is _MISSING:
                 yield f"{who}, which isn't there"

@@ -66,8 +66,8 @@ def test_each_gap_is_named_in_one_message(launch: Launch, folder: Path) -> None:
         "- slow@1.0.0 uses missing, which isn't there",
         "- fine@1.0.0 uses json.dump_it, which isn't there",
         "- fine@1.0.0 uses vanish, which isn't there",
-        "- uses@1.0.0 uses later, which isn't there",
         "- uses@1.0.0 uses hidden._private (private@1.0.0), which no module offers as a public attribute",
+        "- uses@1.0.0 uses later, which isn't there",
     ]
 
 
