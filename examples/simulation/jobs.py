@@ -153,7 +153,7 @@ def _status_back(ctx: Context[Site], data: Any, error: Exception | None) -> None
     file = ctx.deps.folder(data["name"]) / "status"
     if data["before"] is None:
         file.unlink(missing_ok=True)
-    else:
+    elif file.parent.exists():  # the folder's own undo doesn't wait for this one
         write(file, data["before"])
 
 
