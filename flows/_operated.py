@@ -159,10 +159,10 @@ class Operated:
     def _can_edit(self, note: EditNote) -> None:
         _must_be_held(self, note, Action.EDIT)
 
-    # Temporal gives a handler that is async as `*args`; what it takes, is asked of it here.
     __counterstep_handlers__: ClassVar[frozenset[str]] = frozenset(
         ("approve", "reject", "pause", "unpause", "stop", "retry", "unwind", "skip", "edit")
     )
+    # Temporal gives a handler that is async as `*args`; what it takes, is asked of it here.
     __counterstep_updates__ = MappingProxyType({"skip": _skip, "edit": _edit})
 
     # The sandbox looks at each attribute of the class for each run, and nobody calls these by name.
