@@ -61,6 +61,7 @@ class ChildSpec:
         again: how often an operator had it run again.
         key: of the call.
         resume_from: a run of it that an earlier run of its parent left.
+        flows: definitions of the inline flows that it is in, outermost first.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ChildSpec:
     again: int = 0
     key: str | None = None
     resume_from: RunRef | None = None
+    flows: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -160,7 +162,9 @@ class ExecutingChild:
         spec, run = self._spec, self._run
         root = run.root or Root(workflow_id=run.info.workflow_id, origin=run.origin, path="")
         resume = {"resume_from": spec.resume_from.model_dump()} if spec.resume_from else {}
-        header = StepHeader(run=run.info.run_id, step=spec.name, key=spec.key, **run.spans.child())
+        header = StepHeader(
+            run=run.info.run_id, step=spec.name, key=spec.key, flows=spec.flows, **run.spans.child()
+        )
         with with_header(header):
             return await workflow.start_child_workflow(
                 str(spec.definition),

@@ -42,11 +42,12 @@ _NEXT: ContextVar[StepHeader | None] = ContextVar("counterstep_next_header", def
 @contextmanager
 def with_header(header: StepHeader) -> Iterator[None]:
     """Send a header with the activity, or the child, that is started inside."""
-    token = _NEXT.set(header)
+    before = _NEXT.get()
+    _NEXT.set(header)
     try:
         yield
     finally:
-        _NEXT.reset(token)
+        _NEXT.set(before)  # no token: a run that is evicted in between is closed in another context
 
 
 class _Outbound(WorkflowOutboundInterceptor):

@@ -289,6 +289,7 @@ class Interpreter:
             name=self._named(step.name),
             definition=Definition(definition.id, definition.version, step.description),
             data=self._input(step.input, f"{self._named(step.name)} ({step.flow})"),
+            flows=self._scope.flows,
         )
         report = await self._carry_out(spec)
         self._outputs[step.name] = report.result[0] if report.result else None

@@ -154,6 +154,7 @@ class Scope:
                 load=lambda value: flow.output.load_value(value, f"{name}: output"),
                 shown=(input,),
                 key=options.key or None,
+                flows=self.flows,
                 **resuming(self.run, flow, taken),
             )
             report = await self.carry_out(spec, hold=options.hold)

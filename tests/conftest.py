@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 
 from activities import Registry
 from flows import CounterstepPlugin
+from tests.every_run import without_report
 from tests.support import World, binary, dev_server
 
 
@@ -66,8 +67,10 @@ def dev_address() -> Iterator[str]:
         assert server.poll() is None and time.monotonic() < deadline, "the dev server didn't come up"
         time.sleep(0.05)
     yield f"127.0.0.1:{port}"
+    failing = asyncio.run(without_report(f"127.0.0.1:{port}"))
     server.terminate()
     server.wait(20)
+    assert not failing, "\n".join(failing)
 
 
 @pytest.fixture

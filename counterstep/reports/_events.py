@@ -196,6 +196,7 @@ class _Reader:
             step=(call and call.step) or attributes.workflow_id,
             key=call.key if call else None,
             part=call.part if call else 0,
+            flows=call.flows if call else None,
             type=attributes.workflow_type.name,
             workflow_id=attributes.workflow_id,
             input=json_of(inputs[0]) if inputs else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from activities import Definition, DefinitionError, Failure, Status
 from activities._spans import Spot, Trace, flow_span, step_spot
 from activities._wire import Identity, StepHeader, without_leg
 from counterstep.reports._asked import Asked
-from counterstep.reports._nest import Leaf, definition_in, grafted, nested
+from counterstep.reports._nest import Leaf, definition_in, earlier_name, grafted, names_in, nested
 from counterstep.reports._report import ExecutionSeries, Kind, Planned, Report, RunInfo, report_id
 from counterstep.reports._run_history import OPEN, ChildHistory, RunHistory, StepHistory
 from counterstep.reports._state import state_of
@@ -101,7 +102,7 @@ class _Making:
         whole = (*self._plan, *(step for steps in self._inline.values() for step in steps))
         found += [Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, whole)]
         found += [
-            Leaf(child.order, (), self._child(child)) for child in run.child_runs if child.type not in _HIDDEN
+            Leaf(child.order, child.flows, self._child(child, name)) for name, child in self._children_named()
         ]
         found.sort(key=lambda leaf: leaf.order)
         return [*found, *(Leaf(alone[n].order, alone[n].header.flows, r) for n, r in self._alone.items())]
@@ -154,11 +155,21 @@ class _Making:
             step=header.path + without_leg(step.step),
         )
 
-    def _child(self, child: ChildHistory) -> AnyReport:
+    def _children_named(self) -> Iterator[tuple[str, ChildHistory]]:
+        """Give the child runs with their names; of one that ran again the last has its step's name."""
+        runs = [child for child in self._run.child_runs if child.type not in _HIDDEN]
+        left = Counter(child.step for child in runs)
+        met: Counter[str] = Counter()
+        for child in runs:
+            left[child.step] -= 1
+            met[child.step] += 1
+            yield (earlier_name(child.step, met[child.step]) if left[child.step] else child.step), child
+
+    def _child(self, child: ChildHistory, name: str) -> AnyReport:
         """Give the report of a child run: its own, if its history is there; else what the parent knows."""
         own = self._children.get(child.run_id or "")
         if own is not None:
-            own = replace(own, step=child.step, kind=Kind.CHILD, scheduled=child.scheduled, key=child.key)
+            own = replace(own, step=name, kind=Kind.CHILD, scheduled=child.scheduled, key=child.key)
             return self._with_undos(own, child)
         ended = child.status != "running"
         return Report(
@@ -171,7 +182,7 @@ class _Making:
                 )
             ),
             definition=definition_of(child.type),
-            step=child.step,
+            step=name,
             input=child.input,
             outcome=(Status.DONE if child.status == "completed" else Status.FAILED) if ended else None,
             timestamp=child.finished,
@@ -193,16 +204,22 @@ class _Making:
 
     def _with_undos(self, own: AnyReport, child: ChildHistory) -> AnyReport:
         """Give a child's report with the undos of its steps that this run did."""
+        path = self._path_of(child)
+        by = (self._run.workflow_id, self._run.run_id)
+        return own if path is None else grafted(own, path, self._alone, by)
+
+    def _path_of(self, child: ChildHistory) -> str | None:
+        """Give what this run's names of a child's steps begin with, if it is a child flow."""
         name = without_leg(child.step)
         namespace = replace(child, step=name).flow_of(self._run.workflow_id)
-        if namespace is None:
-            return own
-        leg = child.step.removesuffix(name)
-        return grafted(own, f"{leg}{namespace}/", self._alone, (self._run.workflow_id, self._run.run_id))
+        return None if namespace is None else f"{child.step.removesuffix(name)}{namespace}/"
 
     def _taken_over(self) -> Iterator[Leaf]:
-        """Give the steps of an earlier run that are this run's own now, and weren't run again here."""
+        """Give the steps of an earlier run that are this run's own now, and weren't run or taken over by a child here."""
         run, again = self._run, {step.step for step in self._run.forward()}
+        for child in run.child_runs:
+            own, path = self._children.get(child.run_id or ""), self._path_of(child)
+            again |= {child.step, *(names_in(own, path) if own and path else ())}
         for taken in (run.earlier or {}).get("steps", ()):
             if taken["step"] not in again:
                 header = StepHeader.model_validate(taken["header"])
@@ -247,6 +264,8 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
         finished=ended or None,
         skipped=taken["skipped"],
         answered_from=(workflow, origin),
+        is_flow=bool(taken["flow"]),
+        kind=Kind.CHILD if taken["flow"] else Kind.OPERATION,
         result=tuple(taken["output"]),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from counterstep.reports._run_history import RunHistory
 AnyReport = Report[Any, Any]
 Plans = tuple[tuple[Planned, ...], Mapping[str, tuple[Planned, ...]]]
 _BADLY = (Status.FAILED, Status.UNKNOWN)
+_EARLIER = "~"
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class Leaf:
 
     Attributes:
         order: of its first event.
-        flows: definitions of the inline flows around it, outermost first.
+        flows: definitions of the inline flows around it, outermost first; ``None`` when a slash in its name means none.
         report: of a step, a wait, an approval or a child run.
     """
 
     order: int
-    flows: tuple[str, ...]
+    flows: tuple[str, ...] | None
     report: AnyReport
 
 
@@ -64,18 +65,56 @@ def grafted(
         bare: whether the steps had their names without a leg when they were handed over: those of the last leg.
     """
     children = []
-    newest = next((child for child in reversed(flow.children) if child.kind is Kind.LEG), None)
-    for child in flow.children:
+    for child, name, last in _placed(flow, path, bare):
         if child.is_flow:
-            own = path if child.run is None else f"{path}{_namespace(flow, child)}/"
-            last = (bare and child.run is None) or child is newest
-            children.append(grafted(child, own, undos, by, bare=last))
-        elif (name := f"{path}{without_leg(child.step) if bare else child.step}") in undos:
+            children.append(grafted(child, name, undos, by, bare=last))
+        elif name in undos:
             undo = undos.pop(name)
             children.append(replace(child, undo=replace(undo, step=child.step, in_run=by)))
         else:
             children.append(child)
     return replace(flow, children=tuple(children))
+
+
+def names_in(flow: AnyReport, path: str, *, bare: bool = False) -> Iterator[str]:
+    """Give the names that a parent has for the steps of a child flow; for the arguments see :func:`grafted`."""
+    for child, name, last in _placed(flow, path, bare):
+        if child.is_flow:
+            yield from names_in(child, name, bare=last)
+        else:
+            yield name
+
+
+def _placed(flow: AnyReport, path: str, bare: bool) -> Iterator[tuple[AnyReport, str, bool]]:
+    """Give what is in a flow, with a step's name or a flow's path, and whether the names in there have no leg."""
+    newest = next((child for child in reversed(flow.children) if child.kind is Kind.LEG), None)
+    for child in flow.children:
+        if child.is_flow:
+            own = path if child.run is None else f"{path}{_namespace(flow, child)}/"
+            yield child, own, (bare and child.run is None) or child is newest
+        else:
+            yield child, f"{path}{without_leg(child.step) if bare else child.step}", False
+
+
+def earlier_name(step: str, number: int) -> str:
+    """Name an earlier run of a child that ran again, counted from 1: its step's name is that of the last."""
+    return f"{step}{_EARLIER}{number}"
+
+
+def _owner(name: str, reports: Collection[str]) -> str:
+    """Give whose steps have names under a name: those of a child that ran again have names of that run."""
+    step = name.rpartition(_EARLIER)[0]
+    return step if step in reports else name
+
+
+def _with(report: AnyReport, known: Sequence[AnyReport]) -> AnyReport:
+    """Put into a child's report what only its parent knows of its steps."""
+    return replace(report, children=(*known, *report.children)) if known else report
+
+
+def _ran_again(report: AnyReport, beside: Sequence[AnyReport]) -> bool:
+    step, earlier, _ = report.step.rpartition(_EARLIER)
+    return bool(earlier) and any(other.step == step for other in beside)
 
 
 def _namespace(flow: AnyReport, child: AnyReport) -> str:
@@ -105,25 +144,29 @@ class _Nesting:
 
     def nest(self, leaves: Sequence[Leaf], path: str) -> tuple[AnyReport, ...]:
         groups: dict[str, list[Leaf]] = {}
-        alone: set[str] = set()
         for leaf in leaves:
             name, slash, _ = leaf.report.step[len(path) :].partition("/")
-            if not slash or leaf.report.kind is Kind.CHILD:
-                name = leaf.report.step
-                alone.add(name)
-            else:
-                name = path + name
+            name = path + name if slash and leaf.flows is not None else leaf.report.step
             groups.setdefault(name, []).append(leaf)
-        return tuple(
-            group[0].report if name in alone and len(group) == 1 else self._flow(name, group, path)
-            for name, group in groups.items()
-        )
+        own = {leaf.report.step for leaf in leaves}
+        under: dict[str, list[AnyReport]] = {}
+        for name, group in groups.items():
+            known = self.nest([leaf for leaf in group if leaf.report.step != name], f"{name}/")
+            under.setdefault(_owner(name, own), []).extend(known)
+        reports: list[AnyReport] = []
+        for name, group in groups.items():
+            if name in own:
+                reports += (
+                    _with(leaf.report, under.get(name, ())) for leaf in group if leaf.report.step == name
+                )
+            elif _owner(name, own) == name:
+                reports.append(self._flow(name, group, path, tuple(under[name])))
+        return tuple(reports)
 
-    def _flow(self, name: str, leaves: list[Leaf], path: str) -> AnyReport:
+    def _flow(self, name: str, leaves: list[Leaf], path: str, children: tuple[AnyReport, ...]) -> AnyReport:
         """Make the report of an inline flow, which leaves no event of its own: its input is unknown."""
-        children = self.nest(leaves, f"{name}/")
         outcome = self._outcome(name, leaves, children)
-        failed = next((child for child in children if child.outcome in _BADLY), None)
+        failed = next((c for c in children if c.outcome in _BADLY and not _ran_again(c, children)), None)
         ends = [child.finished for child in children if child.finished]
         finished = max(ends, default=None) if outcome else None
         times = [child.scheduled for child in children if child.scheduled]
@@ -154,7 +197,7 @@ class _Nesting:
         if name in self._sagas:
             return Kind.FLOW, self._sagas[name]
         depth -= name.startswith("leg:")
-        flows = next((leaf.flows for leaf in leaves if len(leaf.flows) > depth), None)
+        flows = next((leaf.flows for leaf in leaves if leaf.flows and len(leaf.flows) > depth), None)
         if flows is not None:
             return Kind.FLOW, Definition.parse(flows[depth])
         around = (saga.version for flow, saga in self._sagas.items() if name.startswith(f"{flow}/"))
@@ -162,7 +205,8 @@ class _Nesting:
 
     def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
         """Say how an inline flow ended; of one that is open it is known only once something came after it."""
-        if any(child.outcome in _BADLY for child in children):
+        last = [child for child in children if not _ran_again(child, children)]
+        if any(child.outcome in _BADLY for child in last):
             return Status.FAILED
         if any(child.outcome is None for child in children):
             return None

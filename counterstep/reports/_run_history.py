@@ -142,6 +142,7 @@ class ChildHistory:
         key: of the call.
         beside: what it handed to its parent beside its result, as JSON.
         part: which of the linked traces of a large run it is in.
+        flows: definitions of the inline flows that it is in, outermost first; ``None`` where its parent isn't ours.
     """
 
     step: str
@@ -159,6 +160,7 @@ class ChildHistory:
     key: str | None = None
     beside: Json = None
     part: int = 0
+    flows: tuple[str, ...] | None = None
 
     def flow_of(self, workflow_id: str) -> str | None:
         """Give the namespace of its steps, if it is a child flow of a run of a workflow id."""

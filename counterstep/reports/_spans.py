@@ -196,14 +196,16 @@ class _Flow:
         yield from self._inside(report, place)
 
     def _child(self, report: AnyReport, outer: _Place) -> Iterator[ReadableSpan]:
-        """Give the spans of a child run, where its history is there; they are in the trace that it was given."""
+        """Give the spans of a child run, which are in the trace that it was given; without its history, of its undos here."""
         if report.spot is not None:
             self.part = report.spot.part
             self._parent(self.part, outer)
         if report.run is not None:
             yield from spans_of(report, self.options)
-        elif report.started is None and report.outcome is not None:
+            return
+        if report.started is None and report.outcome is not None:
             yield from self._unscheduled(report, outer)
+        yield from self._inside(report, outer)
 
     def _unscheduled(self, report: AnyReport, outer: _Place) -> Iterator[ReadableSpan]:
         """Give the span of what is no activity: a wait, an approval, a child that couldn't be started."""

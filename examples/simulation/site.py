@@ -92,9 +92,10 @@ class Site:
                 raise Refused(f"there is a simulation {name!r} already") from None
 
     def remove(self, name: str, key: str) -> None:
-        """Remove a folder that was made with this key."""
+        """Remove a folder that was made with this key; while a process of it runs it stays, as nobody's."""
         if self.owns(name, key):
-            shutil.rmtree(self.folder(name))
+            (self.folder(name) / "owner").unlink()
+        self._tidy(name)
 
     def owns(self, name: str, key: str) -> bool:
         """Whether the folder was made with this key."""
@@ -144,6 +145,7 @@ class Site:
     def stop(self, name: str, node: str) -> None:
         """End a process of a simulation, and remove what it wrote; nothing happens when it was never there."""
         processes.forget(self.home(name, node))
+        self._tidy(name)
 
     def home(self, name: str, node: str) -> Path:
         """The folder of a process."""
@@ -151,8 +153,7 @@ class Site:
 
     def dead(self, name: str) -> list[str]:
         """The processes of a simulation that were started and don't run."""
-        homes = sorted((self.folder(name) / "nodes").glob("*"))
-        return [home.name for home in homes if not processes.running(home)]
+        return [home.name for home in self._homes(name) if not processes.running(home)]
 
     def robots(self, name: str) -> dict[str, int]:
         """Where the robots are, as the world says."""
@@ -164,6 +165,17 @@ class Site:
         """How many lines the recorder has written."""
         file = self.home(name, "recorder") / "record.jsonl"
         return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def _homes(self, name: str) -> list[Path]:
+        return sorted((self.folder(name) / "nodes").glob("*"))
+
+    def _tidy(self, name: str) -> None:
+        """Remove a folder that is nobody's, and in which nothing runs."""
+        with self._alone():
+            folder = self.folder(name)
+            used = (folder / "owner").exists() or any(processes.running(home) for home in self._homes(name))
+            if folder.exists() and not used:
+                shutil.rmtree(folder)
 
     def _slot_of(self, key: str) -> int | None:
         slots = (self.root / "slots").glob("[0-9]*")

@@ -8,8 +8,10 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 from activities import EmptyInput
+from counterstep.reports import fetch_report
 from flows import Dag, LongRunning, Policy, Sequence, saga, start
 from tests.conftest import Serve
+from tests.reports.making import tree
 from tests.sagas.operations import Given, work
 from tests.sagas.test_running import forward, undone
 from tests.support import World, causes, events_of, failure_of, new_id
@@ -140,6 +142,14 @@ async def test_a_child_that_undid_itself_runs_anew(serve: Serve, world: World, t
         again = await run(client, task_queue, Parent, "undoing-kid", first)
         await asyncio.wait_for(again.result(), 60)
         assert await undo(client, task_queue, again) == done("z", "undoing-kid/k2", "undoing-kid/k1", "a")
+        assert tree(await fetch_report(client, again.id)) == [
+            ("", "flow", "done"),
+            ("a", "operation", "done", "undo done", "earlier"),
+            ("undoing-kid", "child", "done"),
+            ("k1", "operation", "done", "undo done"),
+            ("k2", "operation", "done", "undo done"),
+            ("z", "operation", "done", "undo done"),
+        ]
     assert forward(world) == ["a", "k1", "k2", "k1", "k2", "z"]
     assert undone(world) == ["k1", "z", "undoing-kid/k2", "undoing-kid/k1", "a"]
 
@@ -154,6 +164,14 @@ async def test_a_child_saga_that_completed_answers(serve: Serve, world: World, t
         again = await run(client, task_queue, Parent, "kid", first)
         await asyncio.wait_for(again.result(), 60)
         assert await undo(client, task_queue, again) == done("z", "kid/k2", "kid/k1", "a")
+        assert tree(await fetch_report(client, again.id)) == [
+            ("", "flow", "done"),
+            ("a", "operation", "done", "undo done", "earlier"),
+            ("kid", "child", "done", "earlier"),
+            ("kid/k1", "operation", "done", "undo done", "earlier"),
+            ("kid/k2", "operation", "done", "undo done", "earlier"),
+            ("z", "operation", "done", "undo done"),
+        ]
     assert forward(world) == ["a", "k1", "k2", "z", "z"]
 
 
@@ -168,6 +186,15 @@ async def test_what_a_refused_child_would_have_taken_over_stays(
     async with serve(work, kid, Between, Unwinds) as client:
         again = await run(client, task_queue, Unwinds, "between", first)
         found = causes(await failure_of(again, 60))
+        assert tree(await fetch_report(client, again.id)) == [
+            ("", "flow", "failed"),
+            ("a", "operation", "done", "undo done", "earlier"),
+            ("between", "child", "failed"),
+            ("between/b", "operation", "done", "undo done", "earlier"),
+            ("between/kid", "subsaga", "failed"),
+            ("between/kid/k1", "operation", "done", "undo done", "earlier"),
+            ("between/kid/k2", "operation", "failed", "earlier"),
+        ]
     assert [kind for kind, _ in found] == ["RolledBack", "SequenceFailed", "InvalidInput"]
     assert f"child kid (kid@1.0.0) of {first.id}/between failed and left something" in found[2][1]
     assert forward(world) == ["a", "b", "k1", "k2"]
@@ -183,6 +210,13 @@ async def test_a_child_whose_answer_fits_no_more(serve: Serve, world: World, tas
     async with serve(work, Named, AroundNamed) as client:
         again = await run(client, task_queue, AroundNamed, EmptyInput(), first)
         assert causes(await failure_of(again, 60))[0][0] == "RolledBack"
+        assert tree(await fetch_report(client, again.id)) == [
+            ("", "flow", "failed"),
+            ("typed", "child", "done"),
+            ("typed/t", "operation", "done", "undo done", "earlier"),
+            ("t", "operation", "done", "undo done"),
+            ("z", "operation", "failed"),
+        ]
     assert forward(world) == ["t", "z", "t", "z"]
     assert undone(world) == ["typed~2/t", "typed/t"]
 

@@ -43,3 +43,13 @@ def nested() -> AnyReport:
 def names(reports: list[AnyReport]) -> list[str]:
     """Give the ids of the definitions."""
     return [one.definition.id for one in reports]
+
+
+def tree(report: Report[Any, Any]) -> list[tuple[str, ...]]:
+    """Give a line for each report, outermost first: name, kind, how it ended; how its undo did; whose answer it is."""
+    said = [report.step, report.kind.value, report.outcome.value if report.outcome else "open"]
+    if report.undo is not None:
+        said.append(f"undo {report.undo.outcome.value if report.undo.outcome else 'open'}")
+    if report.answered_from is not None:
+        said.append("earlier")
+    return [tuple(said), *(line for child in report.children for line in tree(child))]
