@@ -55,7 +55,7 @@ bench: $(VENV)/.made
 
 # The slow tests, and then the whole suite on each newer Python that is here.
 nightly: $(VENV)/.made
-	$(BIN)/python -m pytest -m nightly --timeout 1800 $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly --timeout 3600 $(ARGS) || [ $$? -eq 5 ]
 	@for version in $(NIGHTLY); do \
 	  python=""; \
 	  for found in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \

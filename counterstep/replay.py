@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowHistory
 from activities import DefinitionError
 from counterstep._connection import Connection, Refused, command
 from counterstep.reports import fetch_events
+from counterstep.serving import decoding
 from flows import load_modules
 from flows.testing import HistoriesDiffer, Replayed, way_to_end
 from flows.testing import replay as replay_all
@@ -47,12 +48,14 @@ def replay(
 async def _run(
     connection: Connection, modules: tuple[str, ...], folder: Path, limit: int | None
 ) -> list[Replayed]:
+    module = load_modules(modules)
+    converter = decoding(connection.flags, module.data_converter)
     if limit is not None:
-        known = {str(flow.definition) for flow in load_modules(modules).registry.flows()}
+        known = {str(flow.definition) for flow in module.registry.flows()}
         for file in await _recorded(await connection.client(), known, folder, limit):
             typer.echo(f"recorded {file}")
     try:
-        return await replay_all(folder, *modules)
+        return await replay_all(folder, *modules, **({"data_converter": converter} if converter else {}))
     except HistoriesDiffer as error:
         return list(error.replayed)
     except DefinitionError as error:

@@ -122,6 +122,21 @@ async def test_a_codec_server_decodes_what_is_shown(
     assert (failed.exit_code, failed.stderr.startswith(said), failed.stdout) == (1, True, "")
 
 
+async def test_histories_replay_by_a_codec_server(
+    serve: Serve, task_queue: str, tmp_path: Path, codec: tuple[str, list[dict[str, str]]]
+) -> None:
+    """A recorded history whose values are encrypted replays where the server decodes them, and says so where none does."""
+    async with serve(flows.copy, flows.Inner, data_converter=flows.data_converter) as client:
+        handle = await start(client, flows.Inner, "hello", id=new_id(), task_queue=task_queue)
+        await handle.result()
+        (tmp_path / "kept.json").write_text((await handle.fetch_history()).to_json())
+    replay = ["replay", str(tmp_path), "--module", "tests.kit.unsealed"]
+    blind = await asyncio.to_thread(CliRunner().invoke, app, replay)
+    assert (blind.exit_code, "its values are encoded" in blind.stderr) == (1, True)
+    told = await asyncio.to_thread(CliRunner().invoke, app, [*replay, "--codec-endpoint", codec[0]])
+    assert (told.exit_code, told.stdout) == (0, "kept (copies-inner@1.0.0): replays, from 4 places\n"), told.stderr
+
+
 async def test_a_worker_can_use_a_codec_server(
     task_queue: str, dev_address: str, codec: tuple[str, list[dict[str, str]]]
 ) -> None:

@@ -173,8 +173,8 @@ def _repeated(planning: Planning, step: Step) -> list[Case] | str:
 
 
 def _transient(planning: Planning, step: Step) -> list[Case] | str:
-    if step.attempts == 1:
-        return "it has one attempt"
+    if step.final:
+        return "an error of it isn't tried again"
     return planning.going_on(step, Mode.TRANSIENT, faults.error(retryable=True))
 
 
@@ -232,8 +232,8 @@ def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
 
 
 def _undo_transient(planning: Planning, step: Step) -> list[Case] | str:
-    if step.undoable and step.undo_attempts == 1:
-        return "its undo has one attempt"
+    if step.undoable and step.undo_final:
+        return "an error of its undo isn't tried again"
     return planning.undoing(step, Mode.UNDO_TRANSIENT, faults.error(retryable=True))
 
 

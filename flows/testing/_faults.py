@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -65,6 +65,11 @@ def error(
 
 class Injected(Exception):
     """An error that may be tried again: of a class that no policy names as one that ends it at once."""
+
+
+def tried_again(final: Collection[str]) -> bool:
+    """Whether that error is tried again where errors of some classes, given by name, never are."""
+    return not any(kind.__name__ in final for kind in Injected.__mro__)
 
 
 def _error(text: str, retryable: bool) -> BaseException:

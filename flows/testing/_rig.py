@@ -29,7 +29,7 @@ from activities._call import _EXECUTOR, call
 from activities._encode import LOST
 from activities._run import CURRENT_HEADER, Host
 from activities._wire import HEADER, StepHeader, from_depth, in_leg, without_leg
-from flows.testing._faults import Fault
+from flows.testing._faults import Fault, tried_again
 from flows.testing._trial import Call, Place, Trial
 
 _HURRY = timedelta(milliseconds=20)
@@ -144,11 +144,10 @@ def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any 
     undo = outcome is not None
     name = from_depth(0, header.path) + ctx.step
     retry = op.undo_handler.retry if undo and op.undo_handler else op.retry
-    limit = (
-        retry.max_attempts
-        if info.is_local or info.retry_policy is None
-        else info.retry_policy.maximum_attempts
-    )
+    limit, final = retry.max_attempts, retry.names
+    if info.retry_policy is not None and not info.is_local:
+        limit = info.retry_policy.maximum_attempts
+        final = list(info.retry_policy.non_retryable_error_types or ())
     return Call(
         Place(in_leg(name, header.leg) if header.leg else name, undo),
         str(op.definition),
@@ -157,6 +156,7 @@ def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any 
         input,
         outcome=str(outcome.status) if undo else None,
         limit=limit or None,
+        final=not tried_again(final),
         local=info.is_local,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from activities import Operation, Registry
 from counterstep.reports import Kind, Planned, Report
+from flows.testing._faults import tried_again
 from flows.testing._trial import Call, Trial
 from flows.testing._worker import Ran, leaves_of
 
@@ -24,7 +25,8 @@ class Step:
         operation: ``id@version``.
         undoable: whether it has an undo.
         attempts: how many it has; ``None`` without a limit.
-        undo_attempts: how many its undo has; ``None`` without a limit.
+        final: whether every error of it is the last, having one attempt or by its class.
+        undo_final: whether every error of its undo is.
         seconds: that it took.
         once: whether it is never dispatched again after a loss.
         local: whether it is a local step.
@@ -37,7 +39,8 @@ class Step:
     operation: str
     undoable: bool
     attempts: int | None
-    undo_attempts: int | None
+    final: bool
+    undo_final: bool
     seconds: float
     once: bool
     local: bool
@@ -75,7 +78,8 @@ def _step(call: Call, op: Operation[Any, Any], *, no_undo: bool, **order: Any) -
         operation=call.operation,
         undoable=undo is not None and not no_undo,
         attempts=call.limit,
-        undo_attempts=(undo.retry.max_attempts or None) if undo else None,
+        final=call.final or call.limit == 1,
+        undo_final=undo is not None and (undo.retry.max_attempts == 1 or not tried_again(undo.retry.names)),
         seconds=call.seconds,
         once=op.at_most_once,
         local=call.local,

@@ -45,6 +45,7 @@ class Call:
         output: what it returned.
         error: what it raised.
         limit: how many attempts it has; ``None`` without a limit.
+        final: whether every error ends it at once.
         local: whether it is a local step.
         seconds: that it took.
     """
@@ -60,6 +61,7 @@ class Call:
     output: Any = None
     error: BaseException | None = None
     limit: int | None = None
+    final: bool = False
     local: bool = False
     seconds: float = 0.0
 

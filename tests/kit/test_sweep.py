@@ -234,6 +234,27 @@ async def test_a_policy_s_own_last_errors_are_not_injected(temporal: Temporal) -
     assert coverage.cell("card", Mode.TRANSIENT) == Cell("held", 1)
 
 
+@pytest.mark.parametrize("local", [False, True])
+async def test_where_no_error_is_tried_again(temporal: Temporal, local: bool) -> None:
+    """A policy that takes every error for the last one, by a class above all: none can be transient there."""
+    never = Retry(max_attempts=3, non_retryable=[Exception])
+
+    @operation(id="card", version="1.0.0", retry=never, placement="local" if local else "remote")
+    async def card(ctx: Context[Any], input: EmptyInput) -> None:
+        sell(ctx.deps, ctx)
+
+    @card.undo(retry=never)
+    async def back(ctx: Context[Any], input: EmptyInput, outcome: Any) -> None:
+        take_back(ctx.deps, ctx, outcome)
+
+    modes = [Mode.TRANSIENT, Mode.UNDO_TRANSIENT]
+    coverage = await swept(of_three(card), temporal, serve=[seat, card, mail], steps=["card"], modes=modes)
+    assert [coverage.cell("card", mode) for mode in modes] == [
+        Cell("not applicable", 0, ("an error of it isn't tried again",)),
+        Cell("not applicable", 0, ("an error of its undo isn't tried again",)),
+    ]
+
+
 async def test_steps_that_are_not_there_are_refused(temporal: Temporal) -> None:
     """A sweep of a step that the flow doesn't have says which it has."""
     with pytest.raises(NoSuchStep, match=r"no step 'cart' .*; its steps: "):
