@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 AnyReport = Report[Any, Any]
 
 
-def newest(run: Run, digest: str, series: tuple[str, int] | None) -> Taken | None:
-    """Give the newest step of the earlier run that an equal call left: a success first.
+def take(run: Run, digest: str, series: tuple[str, int] | None = None) -> Taken | None:
+    """Take out the newest step of the earlier run that an equal call left: a success first.
 
     A member of a series may answer a plain call, but runs again only as that member.
     """
     found = run.taken.get(digest, [])
     mine = [taken for taken in found if taken.header.series == series]
     left = [taken for taken in (mine if series else found) if taken.answers] or mine
-    return left[-1] if left else None
+    if not left:
+        return None
+    found.remove(left[-1])
+    return left[-1]
 
 
 def left_of(run: Run, taken: Taken) -> list[UndoRecord]:
@@ -67,8 +70,12 @@ def resumable(flow: Any) -> bool:
     return bool(getattr(flow, "_inline", False))
 
 
-def answered_by(scope: Scope, called: Declaration, input: Any, digest: str, taken: Taken) -> AnyReport | None:
-    """Answer a call from the earlier run, if its output still fits the type; its effect is now this scope's."""
+def answered_by(
+    scope: Scope, called: Declaration, input: Any, digest: str, taken: Taken | None
+) -> AnyReport | None:
+    """Answer a call with what was taken out, if it succeeded and its output still fits; its effect is now this scope's."""
+    if taken is None or not taken.answers:
+        return None
     try:
         result = tuple(called.output.load_value(value, taken.step) for value in taken.output)
     except InvalidInput:

@@ -13,7 +13,7 @@ from activities._wire import Verdict
 from counterstep.reports import Report
 from flows._calls import call_digest
 from flows._child import ChildSpec
-from flows._earlier import answered_by, newest, resuming
+from flows._earlier import answered_by, resuming, take
 from flows._executing import Spec, bounded
 from flows._handed import in_a_row, spliced
 from flows._inline import run_inline
@@ -89,12 +89,14 @@ class _Steps:
             HistoryLimit: when unwinding needs what is left of the history.
             OperationFailed, SequenceFailed: when it fails.
         """
-        run, taken = self.scope.run, self._taken(spec)
-        if taken is not None and taken.answers:
-            answered = answered_by(self.scope, _Called(spec.definition), spec.data, taken.digest, taken)
-            if answered is not None:
-                self._join(spec.name, taken)
-                return answered
+        run = self.scope.run
+        kind = "operation" if isinstance(spec, Spec) else "flow"
+        digest = call_digest(kind, str(spec.definition), spec.data, spec.name)
+        taken = take(run, digest)
+        answered = answered_by(self.scope, _Called(spec.definition), spec.data, digest, taken)
+        if taken is not None and answered is not None:
+            self._join(spec.name, taken)
+            return answered
         run.room()
         name = taken.step if taken else self.names.get(spec.name) or run.names.give("", spec.name)
         self.names[spec.name] = name  # an operator may have it run again
@@ -103,15 +105,6 @@ class _Steps:
             again = resuming(run, _Called(spec.definition), taken)
             return await self.scope.carry_out(replace(spec, name=name, key=spec.name, **again))
         return await self.scope.carry_on(self._operation(spec, name, taken), taken)
-
-    def _taken(self, spec: Spec | ChildSpec) -> Taken | None:
-        """Take what the earlier run left of a step."""
-        kind, run = "operation" if isinstance(spec, Spec) else "flow", self.scope.run
-        digest = call_digest(kind, str(spec.definition), spec.data, spec.name)
-        taken = newest(run, digest, None)
-        if taken is not None:
-            run.taken[digest].remove(taken)
-        return taken
 
     def _operation(self, spec: Spec, name: str, taken: Taken | None) -> Spec:
         """Give a step under its key, which knows what the earlier run knew of it."""

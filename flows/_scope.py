@@ -17,7 +17,7 @@ from counterstep.reports import Report
 from flows._calls import call_digest
 from flows._child import ChildSpec, ExecutingChild
 from flows._declaration import Declaration
-from flows._earlier import answered_by, left_of, newest, resuming
+from flows._earlier import answered_by, left_of, resuming, take
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._handed import in_a_row
@@ -140,11 +140,9 @@ class Scope:
 
         async def new() -> AnyReport:
             self.ending()
-            taken = None if options.force else newest(self.run, digest, options.series)
-            if taken is not None:
-                self.run.taken[digest].remove(taken)
-                if taken.answers and (answered := answered_by(self, flow, input, digest, taken)) is not None:
-                    return answered
+            taken = None if options.force else take(self.run, digest, options.series)
+            if (answered := answered_by(self, flow, input, digest, taken)) is not None:
+                return answered
             self.run.room()
             name = taken.step if taken else self._name(flow.definition, options)
             spec = ChildSpec(
@@ -216,7 +214,7 @@ class Scope:
     def _members(self, op: Operation[Any, Any], input: Any, digest: str, series: str) -> dict[int, AnyReport]:
         for taken in list(self.run.taken.get(digest, ())):
             mine = taken.header.series is not None and taken.header.series[0] == series
-            if taken.answers and mine and answered_by(self, op, input, digest, taken) is not None:
+            if mine and answered_by(self, op, input, digest, taken) is not None:
                 self.run.taken[digest].remove(taken)
         return self.run.calls.series(digest, series)
 
@@ -225,11 +223,9 @@ class Scope:
     ) -> AnyReport:
         """Run it in this run, unless an earlier run that this one goes on from has the answer."""
         self.ending()
-        taken = None if options.force else newest(self.run, digest, options.series)
-        if taken is not None:
-            self.run.taken[digest].remove(taken)
-            if taken.answers and (answered := answered_by(self, op, input, digest, taken)) is not None:
-                return answered
+        taken = None if options.force else take(self.run, digest, options.series)
+        if (answered := answered_by(self, op, input, digest, taken)) is not None:
+            return answered
         self.run.room()
         report = await self.carry_on(self._spec(op, input, data, options, taken), taken, hold=options.hold)
         self.run.calls.add(digest, report)

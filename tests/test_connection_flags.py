@@ -134,7 +134,9 @@ async def test_histories_replay_by_a_codec_server(
     blind = await asyncio.to_thread(CliRunner().invoke, app, replay)
     assert (blind.exit_code, "its values are encoded" in blind.stderr) == (1, True)
     told = await asyncio.to_thread(CliRunner().invoke, app, [*replay, "--codec-endpoint", codec[0]])
-    assert (told.exit_code, told.stdout) == (0, "kept (copies-inner@1.0.0): replays, from 4 places\n"), told.stderr
+    assert (told.exit_code, told.stdout) == (0, "kept (copies-inner@1.0.0): replays, from 4 places\n"), (
+        told.stderr
+    )
 
 
 async def test_a_worker_can_use_a_codec_server(
