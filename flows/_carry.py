@@ -119,7 +119,7 @@ class Carried(BaseModel):
         """Give what was asked of the run back."""
         control.paused, control.cancelled = self.paused or control.paused, self.cancelled or control.cancelled
         control.stopped, control.expired = self.stopped or control.stopped, self.expired or control.expired
-        control.closed = self.phase == "unwinding"
+        control.unwinding = self.phase == "unwinding"
 
 
 def take_along(
@@ -151,7 +151,7 @@ def take_along(
         began=run.began,
         records=tuple(rows.values()),
         states=run.board.view()["steps"],
-        phase="forward" if run.unwinding is False else "unwinding",
+        phase="unwinding" if run.control.unwinding else "forward",
         cause=None if cause is None else Failure.of(cause),
         not_undone=tuple(run.not_undone),
         pivoted=run.pivoted,

@@ -80,7 +80,7 @@ class Control:
         expired: whether the flow's deadline has passed before its pivot.
         failed: why the author's signal handler failed, which fails the flow.
         begun: whether the author's code has begun.
-        closed: whether the flow unwinds, so that what is asked changes nothing any more.
+        unwinding: whether the flow unwinds, so that what is asked changes nothing any more.
         early: decisions that came before the flow had begun, by name of the approval; whether each is a rejection.
     """
 
@@ -93,7 +93,7 @@ class Control:
     expired: bool = False
     failed: BaseException | None = None
     begun: bool = False
-    closed: bool = False
+    unwinding: bool = False
     early: dict[str, tuple[Decision, bool]] = field(default_factory=dict)
 
     @property
@@ -137,7 +137,7 @@ class Control:
             self._end()
 
     def _ask(self, **asked: Any) -> None:
-        if self.closed:
+        if self.unwinding:
             return
         before = self.ending
         for name, value in asked.items():

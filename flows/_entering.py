@@ -42,7 +42,7 @@ class Carrying:
             HistoryLimit: when it is larger than what one run may hand to the next.
         """
         leg = self._legs.leg
-        if run.unwinding:
+        if run.control.unwinding:
             return take_along("", run, self._scope.records, cause).model_copy(update={"leg": leg}).pack()
         assert self._legs.next is not None, "a leg ends at a resume point"
         records = [_of_earlier(record, leg.number) for record in self._scope.records]

@@ -220,7 +220,7 @@ class Flow:
         """Undo in a task of its own, which no cancel reaches; say whether it came to its end."""
         self.scope.error = self._why(cause)
         self.run.board.move("unwinding")
-        self.run.unwinding = self.run.control.closed = True
+        self.run.control.unwinding = True
         task = asyncio.create_task(unwind_scope(self.scope, self._why(cause), full=self._full))
         await wait_for([task])
         if isinstance(task.exception(), Full):

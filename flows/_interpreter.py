@@ -132,7 +132,7 @@ class Interpreter:
         carried = take_along(self._plan.text, run, records, cause, self._earlier, planned)
         graph = self._scope.graph or {}
         spliced = {name: edges for name, edges in graph.items() if planned.get(name) != edges}
-        if run.unwinding:
+        if run.control.unwinding:
             return carried.model_copy(update={"after": spliced}).pack()
         kept = {row["step"] for row in carried.records if "output" in row}
         outputs = {

@@ -71,8 +71,8 @@ class Operated:
     async def _begun(self) -> None:
         """Wait until the flow has begun: signals and updates may come before."""
         asked = self._asked
-        if not (asked.begun or asked.closed):
-            await workflow.wait_condition(lambda: asked.begun or asked.closed)
+        if not (asked.begun or asked.unwinding):
+            await workflow.wait_condition(lambda: asked.begun or asked.unwinding)
 
     @workflow.query(name="status", description="The run's state, and each step's")
     def _status(self) -> dict[str, Any]:

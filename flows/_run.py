@@ -63,7 +63,6 @@ class Run:
         self.pivots: set[str] = set()  # that were passed
         self.planned: dict[str, None] = {}  # steps that plans name, in plan order
         self.unwind_asked = False
-        self.unwinding = False
         self._undoing: dict[str, datetime] = {}
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0
