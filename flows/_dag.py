@@ -58,6 +58,7 @@ class Dag:
         self._path = _path
         self._begin = _begin
         self._tips = dict.fromkeys(_begin)  # what the next step comes after
+        self._passed: dict[str, tuple[str, ...]] = {}  # tips that a step with edges of its own came after
         self._count = len(self.all.steps)
         self._pending: list[Pending[Any]] = []
 
@@ -93,8 +94,9 @@ class Dag:
             self.all.wrong(
                 f"{self._path}append_parallel{place}", "steps: there are none; give it some, or leave it out"
             )
-        already = {step.name for step in steps if isinstance(step, Step)}
-        before = tuple(tip for tip in self._tips if tip not in already)
+        already = [step.name for step in steps if isinstance(step, Step)]
+        passed = [tip for name in already for tip in self._passed.get(name, ())]
+        before = tuple(dict.fromkeys(tip for tip in (*passed, *self._tips) if tip not in already))
         placed = tuple(self._in_stage(step, before) for step in steps)
         self._tips = dict.fromkeys(s.name for s in placed if s.name in self.all.steps) or self._tips
         return placed
@@ -313,6 +315,7 @@ class Dag:
 
     def _aside(self, name: str, stands: bool, edges: tuple[str, ...]) -> Step[Any]:
         if stands:
+            self._passed[self._path + name] = tuple(edge for edge in edges if edge in self._tips)
             for edge in edges:
                 self._tips.pop(edge, None)
             self._tips[self._path + name] = None

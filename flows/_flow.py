@@ -36,6 +36,7 @@ from flows._run import Run
 from flows._scope import Scope
 from flows._status import ENDED_WELL, leave_memo, still_held
 from flows._step import wait_for
+from flows._told import Told
 from flows._undo import NotUndone, Unwinding, undo_one
 
 CANCEL = "counterstep-cancel"
@@ -240,7 +241,8 @@ class Flow:
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
             text = stuck_text(f"{who} is stuck: {reason}", self.run.not_undone)
-            return self._leave("stuck", text, Stuck(text), self._last() or cause)
+            told = Told(not_undone=tuple(self.run.not_undone), kept=not unwound)
+            return self._leave("stuck", text, Stuck(text, *told.details()), self._last() or cause)
         if cancelled:
             what = (
                 "everything undone" if unwound else f"kept, since the pivot was passed; open: {self._open()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -13,7 +14,7 @@ from counterstep.reports import CLAIM, UNDOING, ChildHistory, RunHistory
 from flows import _lookup as lookup
 from flows._calls import call_digest
 from flows._handed import ALL, LEAVES_NOTHING, Handed
-from flows._left import Inside, Left, undone_in
+from flows._left import Inside, Left, undone_in, unwound
 from flows._resume import RunRef, Taken
 from flows._undo import NotUndone
 
@@ -37,41 +38,55 @@ async def inside(client: Client, runs: Iterable[RunHistory], who: str, read: Rea
         for child in run.child_runs:
             flow = child.flow_of(run.workflow_id)
             if flow is not None and child.run_id is not None and child.type not in (CLAIM, UNDOING):
-                left, undone = await _left(client, child, f"{who}: child {child.workflow_id}", read)
-                found.setdefault(run.run_id, []).append(_inside(run, child, flow, left, undone))
+                known = await _left(client, child, f"{who}: child {child.workflow_id}", read)
+                found.setdefault(run.run_id, []).append(_inside(run, child, flow, known))
     return found
 
 
-async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> tuple[Handed, tuple[str, ...]]:
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a closed child, by its own names; see :class:`Inside`."""
+
+    left: Handed = Handed()
+    undone: tuple[str, ...] = ()
+    tried: frozenset[str] = frozenset()
+    decided: frozenset[str] = frozenset()
+
+
+async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _Known:
     """Give what a child left, and which of its steps were undone by others than its parent."""
     if child.status == "completed":
         handed = Handed.model_validate(child.beside or {})
         undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
-        return handed, tuple(step for run in undoing for step in undone_in(run))
+        return _Known(handed, tuple(step for run in undoing for step in undone_in(run)))
     if child.failure is not None and Failure.of(child.failure).type in LEAVES_NOTHING:
-        return Handed(), ()
+        return _Known()
     try:
         run = await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
         gone = NotUndone(ALL, child.type, f"the history of {child.workflow_id} is gone")
-        return Handed(not_undone=(gone,)), ()
+        return _Known(Handed(not_undone=(gone,)))
     if run.status == "running":
         raise InvalidInput(f"{who} is still open; let it end, or end it, first")
     left = await read(run)
     steps = tuple(taken for taken in left.steps if not taken.flow)
-    return Handed(steps=steps, pivoted=any(taken.header.pivot for taken in steps)), left.undone
+    handed = Handed(steps=steps, pivoted=any(taken.header.pivot for taken in steps))
+    decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
+    return _Known(handed, left.undone, left.all_tried, decided)
 
 
-def _inside(run: RunHistory, child: ChildHistory, flow: str, left: Handed, undone: tuple[str, ...]) -> Inside:
-    named = left.under(f"{flow}/")
+def _inside(run: RunHistory, child: ChildHistory, flow: str, known: _Known) -> Inside:
+    named = known.left.under(f"{flow}/")
     return Inside(
-        call=_call(run, child, flow, left),
+        call=_call(run, child, flow, known.left),
         steps=named.steps,
         edges=named.edges(),
         order=child.order,
-        undone=tuple(f"{flow}/{step}" for step in undone),
+        undone=tuple(f"{flow}/{step}" for step in known.undone),
+        tried=frozenset(f"{flow}/{step}" for step in known.tried),
+        decided=frozenset(f"{flow}/{step}" for step in known.decided),
         missing=named.not_undone,
     )
 

@@ -19,6 +19,7 @@ from flows._errors import Kept
 from flows._of_legs import of_legs
 from flows._plan import OperationStep
 from flows._resume import Taken, TakenOver
+from flows._told import Told
 from flows._undo import NotUndone, UndoSpec
 
 _ENDED_WELL = (Status.DONE, Status.SKIPPED)
@@ -34,6 +35,8 @@ class Inside:
         edges: what each of its steps came after.
         order: of its first event in its parent's history.
         undone: steps of it that were undone by somebody else than the parent.
+        tried: steps of it whose undo was tried, and didn't succeed.
+        decided: steps of it, or of flows in it, that undid themselves: left on purpose, or named as not undone.
         missing: what it couldn't undo.
     """
 
@@ -42,6 +45,8 @@ class Inside:
     edges: Mapping[str, tuple[str, ...]]
     order: int
     undone: tuple[str, ...] = ()
+    tried: frozenset[str] = frozenset()
+    decided: frozenset[str] = frozenset()
     missing: tuple[NotUndone, ...] = ()
 
 
@@ -61,6 +66,16 @@ class Left:
     undone: tuple[str, ...]
     tried: frozenset[str]
     children: tuple[Inside, ...] = ()
+
+    @property
+    def all_tried(self) -> frozenset[str]:
+        """Those that child flows tried to undo, too."""
+        return self.tried.union(*(child.tried for child in self.children))
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """The steps of child flows that undid themselves."""
+        return frozenset().union(*(child.decided for child in self.children))
 
 
 def flow_origin(run: RunHistory) -> str:
@@ -123,16 +138,24 @@ def undos_in(run: RunHistory) -> list[StepHistory]:
     """Give the undos of those steps."""
     last = {step.step: step.last for step in run.forward()}
     undos = [undo for undo in run.steps if undo.is_undo and undo.last > last.get(undo.step, 0)]
-    skips = run.skips if _unwound(run) else {}
+    skips = run.skips if run.workflow_type == UNDOING or unwound(run) else {}
     return [u for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
 
 
-def _unwound(run: RunHistory) -> bool:
+def unwound(run: RunHistory) -> bool:
     """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo."""
-    if run.workflow_type == UNDOING:
-        return True
+    told = Told.by(run.failure)
     kept = run.failure is not None and Failure.of(run.failure).type == Kept.__name__
-    return run.status == "canceled" or (run.status == "failed" and not kept)
+    if run.status == "canceled":
+        return not pivoted(run, [run])
+    return run.status == "failed" and not (kept or (told is not None and told.kept))
+
+
+def pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
+    """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
+    carried = Carried.unpack(run.input)
+    told = carried is not None and carried.pivoted
+    return told or any(step.header.pivot for each in runs for step in each.forward())
 
 
 def _run(run: RunHistory, inside: Sequence[Inside]) -> Iterator[Taken]:

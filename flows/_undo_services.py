@@ -21,17 +21,19 @@ from flows._child import READ_CHILD
 from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._handed import ALL, Handed, spliced
-from flows._left import flow_origin, merged
+from flows._left import flow_origin, merged, pivoted, unwound
 from flows._left_plan import Untraced, all_plans_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
 from flows._resume import Found, RunRef, Taken, claim_id
+from flows._told import Told
 from flows._undo import NotUndone, UndoSpec, wants_undo
 from flows._undone import AWAIT_UNDO, FIND_CLOSED, READ_LEFT, UNDO, Closed, Remains, Undone, Work
 
 BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of inputs and outputs that one run of the undoing workflow reads at once."""
 
+_ALL = Policy(undo_failed_step="always")
 _LOOK = 20.0
 _OURS = (UNDO, UNDOING, CLAIM)
 
@@ -111,12 +113,15 @@ class UndoServices:
         client = activity.client()
         run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
         gathered = await gather(client, run, READ_CHILD)
-        return _handed(run, gathered, self._remains(gathered, set(), ()))
+        return _handed(run, gathered, self._remains(gathered, set(), (), None if unwound(run) else _ALL))
 
-    def _remains(self, gathered: Gathered, failed: set[str], already: tuple[str, ...]) -> Remains:
-        """Give all that is left, the steps newest last."""
+    def _remains(
+        self, gathered: Gathered, failed: set[str], already: tuple[str, ...], whose: Policy | None = None
+    ) -> Remains:
+        """Give all that is left, the steps newest last; the flow's own policy decides of it, or somebody else's."""
         plans = plans_of(gathered.runs)
-        policy = plans[-1].policy if plans else Policy()
+        policy = whose or (plans[-1].policy if plans else Policy())
+        tried = gathered.left.all_tried
         listed = {taken.step: taken for taken in gathered.left.steps}
         missing: list[NotUndone] = [step for child in gathered.left.children for step in child.missing]
         for found in _untraced(gathered):
@@ -132,10 +137,11 @@ class UndoServices:
             if isinstance(step, OperationStep)
         }
         for taken in listed.values():
-            if not taken.flow and wants_undo(taken.settled, policy) and taken.step not in failed:
+            wanted = taken.step in tried or wants_undo(taken.settled, policy)
+            if wanted and not taken.flow and taken.step not in failed:
                 self._sort(taken, planned.get((taken.step, taken.definition)), steps, missing)
         return Remains(
-            policy=policy,
+            policy=policy.model_copy(update={"undo_failed_step": "always"}),  # what is listed is wanted
             after=_edges(plans, gathered, steps),
             steps=tuple(steps),
             missing=tuple(missing),
@@ -173,27 +179,32 @@ class UndoServices:
 
 
 def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
-    """Give what a closed child left: to its parent, or, where it is stuck, to nobody."""
-    if run.failure is not None and Failure.of(run.failure).type == Stuck.__name__:
-        stuck = tuple(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
-        return Handed(not_undone=(*stuck, *remains.missing))
+    """Give what a closed child left: to its parent, or, where it undid itself, to nobody."""
+    told = Told.by(run.failure)
+    if unwound(run):
+        return Handed(not_undone=told.not_undone if told else _stuck(run, gathered, remains))
+    named = {left.step: left for left in (*remains.missing, *(told.not_undone if told else ()))}
     whole = Handed(
-        steps=remains.steps,
+        steps=tuple(taken for taken in remains.steps if taken.step not in gathered.left.decided),
         after=remains.after,
-        not_undone=remains.missing,
-        pivoted=_pivoted(run, gathered.runs),
+        not_undone=tuple(named.values()),
+        pivoted=pivoted(run, gathered.runs),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
-    reason = f"it left {len(remains.steps)} steps, more than its parent can take over at once; undo its root"
-    return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *remains.missing))
+    reason = f"it left {len(whole.steps)} steps, more than its parent can take over at once; undo its root"
+    return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *whole.not_undone))
 
 
-def _pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
-    """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
-    carried = Carried.unpack(run.input)
-    told = carried is not None and carried.pivoted
-    return told or any(step.header.pivot for each in runs for step in each.forward())
+def _stuck(run: RunHistory, gathered: Gathered, remains: Remains) -> tuple[NotUndone, ...]:
+    """Name what a child couldn't undo, where its failure doesn't; one that was cancelled undid everything."""
+    if run.status == "canceled":
+        return ()
+    steps = remains.steps
+    return (
+        *(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in steps),
+        *remains.missing,
+    )
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 RANDOM = "tests/random_plans"
 OUTCOMES = "tests/flows/test_outcomes.py"
 RESET = "tests/flows/test_reset.py"
+CHILDREN_LEFT = "tests/sagas/test_children_left.py"
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,22 @@ MUTANTS = (
         "hold=False says nothing to an inline saga", "flows/_inline.py",
         "inner.may_hold = at.may_hold and options.hold", "inner.may_hold = at.may_hold",
         "tests/flows/test_inline_pivots.py", "tests/flows/test_inline_sagas.py",
+    ),
+    _mutant(
+        "a child that completed hands over nothing", "flows/_child.py", "Handed.beside(payload))", "Handed())", RANDOM,
+    ),
+    _mutant(
+        "a child's steps are undone all at once", "flows/_child.py",
+        "spliced(self._scope.graph, spec.name, left.edges())",
+        "spliced(self._scope.graph, spec.name, dict.fromkeys(left.edges(), ()))", RANDOM,
+    ),
+    _mutant(
+        "a child's own policy decides of what it kept", "flows/_undo_services.py",
+        "None if unwound(run) else _ALL", "None", CHILDREN_LEFT,
+    ),
+    _mutant(
+        "a child that undid itself leaves to its parent what it left on purpose", "flows/_undo_services.py",
+        "    if unwound(run):\n        return Handed(", "    if False:\n        return Handed(", CHILDREN_LEFT,
     ),
     _mutant(
         "a run that can't be unwound any more goes on", "flows/_run.py",

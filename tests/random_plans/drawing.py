@@ -30,13 +30,32 @@ def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled."""
+    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled.
+
+    A flow that its parent may cancel has no local steps: a cancel that arrives while one is at work, in the task that would
+    have ended the flow, fails that task, and then nothing tells of the step.
+    """
     nodes, policy = draw(trees()), draw(policies())
     found = _leaves(nodes)
     pivot = draw(st.none() | st.none() | st.integers(0, len(found) - 1))
-    if pivot is not None and policy.get("settle") != "cancel":
-        found[pivot]["pivot"] = True
+    for number, leaf in enumerate(found):
+        cancelling = [one.get("settle") == "cancel" for one in _around(leaf, nodes, policy)]
+        if any(cancelling[:-1]):
+            leaf.pop("local", None)
+        if number == pivot and not (any(cancelling) or leaf.get("called")):
+            leaf["pivot"] = True
     return nodes, policy
+
+
+def _around(
+    leaf: dict[str, Any], nodes: list[dict[str, Any]], policy: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Give the policies of the flows that a leaf is in, outermost first."""
+    node = next(node for node in nodes if any(leaf is one for one in _leaves([node])))
+    if not _inner(node):
+        return [policy]
+    inner = _around(leaf, _inner(node), node.get("policy", policy))
+    return [policy, *inner] if "policy" in node else inner
 
 
 def _some(draw: st.DrawFn, leaves: list[dict[str, Any]], least: int, most: int) -> list[dict[str, Any]]:
@@ -48,8 +67,13 @@ def _some(draw: st.DrawFn, leaves: list[dict[str, Any]], least: int, most: int) 
 
 
 def _leaves(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    inner = [n.get("beside") or n.get("nodes") for n in nodes]
-    return [leaf for n, i in zip(nodes, inner, strict=True) for leaf in (_leaves(i) if i else [n])]
+    return [leaf for n in nodes for leaf in (_leaves(_inner(n)) if _inner(n) else [n])]
+
+
+def _inner(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the nodes in a stage, a subsaga or a child; a leaf has none."""
+    found: list[dict[str, Any]] = node.get("beside") or node.get("nodes") or node.get("child") or []
+    return found
 
 
 def leaves() -> st.SearchStrategy[dict[str, Any]]:
@@ -61,17 +85,28 @@ def _node(depth: int) -> st.SearchStrategy[dict[str, Any]]:
     if depth == 0:
         return leaves()
     inner = _node(depth - 1)
-    single = leaves() | _sub(inner)
-    return st.one_of(
-        leaves(),
-        leaves(),
-        _sub(inner),
-        st.builds(lambda found: {"beside": found}, st.lists(single, min_size=1, max_size=4)),
-    )
+    single = leaves() | _sub(inner) | _child(depth)
+    return st.one_of(leaves(), leaves(), _sub(inner), _child(depth), _stage(single))
 
 
 def _sub(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(lambda found: {"nodes": found}, st.lists(inner, min_size=1, max_size=3))
+
+
+def _stage(single: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda found: {"beside": found}, st.lists(single, min_size=1, max_size=4))
+
+
+def _child(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a child flow: a saga, or a sequence, which knows neither subsagas nor what plans say of steps."""
+    saga = {"child": st.lists(_node(depth - 1), min_size=1, max_size=3), "policy": policies()}
+    walk = {"child": st.lists(_called(depth - 1), min_size=1, max_size=3), "policy": policies(settle=False)}
+    return st.fixed_dictionaries(saga) | st.fixed_dictionaries({**walk, "sequence": st.just(True)})
+
+
+def _called(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    called = st.fixed_dictionaries({"called": st.just(True)}, optional={"local": st.just(True)})
+    return st.one_of(called, called, _child(depth), _stage(called | _child(depth))) if depth else called
 
 
 def _named(nodes: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
@@ -83,14 +118,16 @@ def _named(nodes: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
             named.append({"beside": beside})
             count += len(beside)
         else:
-            inner: dict[str, Any] = {"nodes": _named(node["nodes"])} if "nodes" in node else {}
-            named.append({**node, **inner, "name": f"{'s' if inner else 'x'}{count}"})
+            kind = next((kind for kind in ("nodes", "child") if kind in node), "")
+            inner = {kind: _named(node[kind])} if kind else {}
+            named.append({**node, **inner, "name": f"{kind[:1] or 'x'}{count}"})
             count += 1
     return named
 
 
-def policies() -> st.SearchStrategy[dict[str, Any]]:
+def policies(*, settle: bool = True) -> st.SearchStrategy[dict[str, Any]]:
     """Draw a policy as JSON; holds and parked undos end by themselves, at once."""
+    settles = {"settle": st.sampled_from(["wait", "cancel"])} if settle else {}
     return st.fixed_dictionaries(
         {"hold_timeout": st.just(SHORT)},
         optional={
@@ -98,7 +135,7 @@ def policies() -> st.SearchStrategy[dict[str, Any]]:
             "then": st.sampled_from(["unwind", "unwind", "keep"]),
             "undo_failed_step": st.sampled_from(["unknown", "always", "never"]),
             "on_undo_failure": st.sampled_from(["continue", "stop", "park"]),
-            "settle": st.sampled_from(["wait", "cancel"]),
+            **settles,
             "max_parallel": st.sampled_from([1, 2, 64]),
         },
     )

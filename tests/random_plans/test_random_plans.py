@@ -8,26 +8,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
 from counterstep.reports import Report, fetch_report, spans_of
 from flows import start
 from tests.conftest import Serve
 from tests.random_plans.drawing import cases as drawn
-from tests.random_plans.flows import Line, act, act_locally, grown, tree, write_faults
-from tests.random_plans.model import Plan, Run, Trace, verify
+from tests.random_plans.flows import Line, Walk, act, act_locally, grown, tree, write_faults
+from tests.random_plans.model import NEVER, Plan, Run, Trace, verify
 from tests.reports.tracing import attributes, check, decoded
 from tests.support import World, causes, new_id
 
 AnyReport = Report[Any, Any]
+End = tuple[str, frozenset[str]]
 Case = tuple[list[dict[str, Any]], dict[str, Any]]
 AT_ONCE = 4
+
+
+class Around(StrEnum):
+    """What is around a tree."""
+
+    NOTHING = "alone"
+    SEQUENCE = "inline"
+    PARENT = "as a child"
 
 
 @dataclass
@@ -38,53 +49,79 @@ class Ground:
         client: of a server whose queue a worker polls.
         queue: that queue.
         world: of the worker; each run has a folder of its own in it.
-        inline: whether a tree is inline in a sequence.
+        around: what is around each tree: nothing, or a sequence that runs it inline, or as a child.
     """
 
     client: Client
     queue: str
     world: World
-    inline: bool = False
+    around: Around = Around.NOTHING
 
     async def run(self, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> None:
-        """Run a tree, and verify what it did."""
+        """Run a tree, and verify what it and its children did."""
         id, plan = new_id("tree"), Plan.of(nodes)
         own = World(self.world.folder / id)
         write_faults(own.folder, {self._path + name: leaf for name, leaf in plan.leaves.items()})
-        handle = await self._start(id, nodes, policy)
-        end, left = await _end(handle)
+        end = await _end(await self._start(id, nodes, policy))
         rows: list[Any] = own.calls
-        trace = Trace([(name.replace(self._path, "", 1), what, key) for name, what, key in rows])
-        run = Run(plan, policy, trace, end, frozenset(step.removeprefix(self._path) for step in left))
-        verify(self._as_saga(run))
-        report = await fetch_report(self.client, id)
-        _compare(report, Trace([tuple(row) for row in rows]), cancels=policy.get("settle") == "cancel")
+        run = Run(plan, policy, self._trace(rows), {"": self._within(end), **await self._children(id, plan)})
+        verify(self._as_saga(run) if self.around is not Around.PARENT else await self._as_child(run, id))
+        cancels = any(one.get("settle") == "cancel" for one in (policy, *plan.policies))
+        _compare(await fetch_report(self.client, id), Trace([tuple(row) for row in rows]), cancels=cancels)
 
     @property
     def _path(self) -> str:
-        return "tree/" if self.inline else ""
+        return "" if self.around is Around.NOTHING else "tree/"
 
     async def _start(self, id: str, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> Any:
         within = {"id": id, "task_queue": self.queue, "run_timeout": timedelta(minutes=2)}
-        if self.inline:
-            return await start(self.client, Line, {"nodes": nodes, "policy": policy}, **within)
+        if self.around is not Around.NOTHING:
+            input = {"nodes": nodes, "policy": policy, "child": self.around is Around.PARENT}
+            return await start(self.client, Line, input, **within)
         data = tree.plan({"nodes": nodes}).model_dump(mode="json", by_alias=True)
         return await start(self.client, "saga", {**data, "policy": policy}, **within)
 
+    def _trace(self, rows: list[Any]) -> Trace:
+        """Give what was recorded, by names in the tree; the sequence around it calls nothing by itself."""
+        top = "tree" if self.around is Around.PARENT else ""
+        whose = {by: "" if by == top else by.removeprefix(self._path) or "sequence" for *_, by in rows}
+        return Trace(
+            [(name.replace(self._path, "", 1), what, key, whose[by]) for name, what, key, by in rows]
+        )
+
+    def _within(self, end: End) -> End:
+        return end[0], frozenset(step.removeprefix(self._path) for step in end[1])
+
+    async def _children(self, id: str, plan: Plan) -> dict[str, End]:
+        handles = {flow: self.client.get_workflow_handle(f"{id}/{self._path}{flow}") for flow in plan.flows}
+        return {flow: await _end(handle) for flow, handle in handles.items()}
+
     def _as_saga(self, run: Run) -> Run:
         """Say how the saga ended: the sequence around it keeps what it left, and says so also where that is nothing."""
-        unwound = self.inline and run.end == "Kept" and run.failed and not run.keeps
-        return replace(run, end="RolledBack") if unwound else run
+        unwound = self.around and run.end == "Kept" and run.failed and not run.keeps
+        return replace(run, ends={**run.ends, "": ("RolledBack", run.left)}) if unwound else run
+
+    async def _as_child(self, run: Run, id: str) -> Run:
+        """Say how the child ended, which decides how the sequence around it does."""
+        end = await _end(self.client.get_workflow_handle(f"{id}/tree"))
+        assert run.ends[""] == ("Kept" if end[0] == "RolledBack" else end[0], end[1])
+        return replace(run, ends={**run.ends, "": end})
 
 
-async def _end(handle: Any) -> tuple[str, list[str]]:
-    """Give how a run ended, and the steps that its failure names as not undone."""
+async def _end(handle: Any) -> End:
+    """Give how a run ended, and the steps that its failure, and its memo, name as not undone."""
     try:
         await handle.result()
+    except RPCError as error:
+        assert error.status is RPCStatusCode.NOT_FOUND
+        return NEVER, frozenset()
     except WorkflowFailureError as error:
         kind, message = causes(error.cause)[0]
-        return kind, [line.split()[2] for line in message.split("\n")[1:]] if kind == "Stuck" else []
-    return "completed", []
+        memo = await (await handle.describe()).memo()
+        left = [step for step in memo["counterstep"].get("not_undone", "").split(", ") if step]
+        assert left == [line.split()[2] for line in message.split("\n")[1:][-len(left) :] if left]
+        return kind.replace("CancelledError", "cancelled"), frozenset(left)
+    return "completed", frozenset()
 
 
 def _compare(report: AnyReport, trace: Trace, *, cancels: bool) -> None:
@@ -92,12 +129,13 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool) -> None:
 
     Of a step that is cancelled between two attempts Temporal keeps none of them.
     """
-    told_of = [r for r in report.walk() if not r.is_flow]
-    unseen = {r.step for r in told_of if cancels and not r.attempts and r.outcome is Status.FAILED}
-    steps = [r for r in told_of if r.attempts]
+    told_of = dict(_named(report))
+    failed = {step for step, r in told_of.items() if not r.attempts and r.outcome is Status.FAILED}
+    unseen = failed if cancels else set()
+    steps = {step: r for step, r in told_of.items() if r.attempts}
     forward = {step: count for step, count in trace.calls(undo=False).items() if step not in unseen}
-    assert {r.step: r.attempts for r in steps} == forward
-    assert {r.step: r.undo.attempts for r in steps if r.undo} == dict(trace.calls(undo=True))
+    assert {step: r.attempts for step, r in steps.items()} == forward
+    assert {step: r.undo.attempts for step, r in steps.items() if r.undo} == dict(trace.calls(undo=True))
     told = [attributes(span) for span in check(decoded(spans_of(report))).values()]
     for kind, undo in (("operation", False), ("undo", True)):
         called = [one for one in told if one["counterstep.kind"] == kind and one.get("counterstep.attempts")]
@@ -105,18 +143,28 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool) -> None:
         assert calls == (dict(trace.calls(undo=True)) if undo else forward)
 
 
+def _named(report: AnyReport, path: str = "") -> Iterator[tuple[str, AnyReport]]:
+    """Give the steps by their names in the flow that all began with: a child names them by itself."""
+    if report.run is not None:
+        path = "".join(f"{name}/" for name in report.run.workflow_id.split("/")[1:])
+    for child in report.children:
+        yield from _named(child, path)
+    if not report.is_flow:
+        yield path + report.step, report
+
+
 Together = Callable[[list[Case]], None]
 
 
 @contextmanager
 def _running(
-    serve: Serve, world: World, queue: str, cache: int, *, inline: bool = False
+    serve: Serve, world: World, queue: str, cache: int, around: Around = Around.NOTHING
 ) -> Iterator[Together]:
     """Serve from a thread of its own, since hypothesis calls functions; give what runs several trees at once."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    serving = serve(act, act_locally, tree, grown, Line, cache=cache)
+    serving = serve(act, act_locally, tree, grown, Line, Walk, cache=cache)
 
     def wait(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
@@ -125,7 +173,7 @@ def _running(
         await asyncio.gather(*(ground.run(*case) for case in cases))
 
     try:
-        ground = Ground(wait(serving.__aenter__()), queue, world, inline)
+        ground = Ground(wait(serving.__aenter__()), queue, world, around)
         try:
             yield lambda cases: wait(together(ground, cases))
         finally:
@@ -159,17 +207,24 @@ def test_a_hundred_random_sagas(serve: Serve, world: World, task_queue: str) -> 
 @pytest.mark.timeout(600)
 def test_random_sagas_inline_in_a_sequence(serve: Serve, world: World, task_queue: str) -> None:
     """The same calls in the same orders are allowed where a sequence runs the saga inline."""
-    with _running(serve, world, task_queue, cache=1000, inline=True) as run:
+    with _running(serve, world, task_queue, cache=1000, around=Around.SEQUENCE) as run:
+        _sweep(run, 40)
+
+
+@pytest.mark.timeout(600)
+def test_random_sagas_as_children(serve: Serve, world: World, task_queue: str) -> None:
+    """The same where the saga is a child itself, of a sequence that keeps what it left."""
+    with _running(serve, world, task_queue, cache=1000, around=Around.PARENT) as run:
         _sweep(run, 40)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("inline", [False, True], ids=["alone", "inline"])
+@pytest.mark.parametrize("around", list(Around))
 @pytest.mark.parametrize("uncached", [False, True], ids=["cached", "uncached"])
 def test_a_thousand_random_sagas(
-    serve: Serve, world: World, task_queue: str, uncached: bool, inline: bool
+    serve: Serve, world: World, task_queue: str, uncached: bool, around: Around
 ) -> None:
     """The same of a thousand, with the workflow cache and without."""
-    with _running(serve, world, task_queue, cache=0 if uncached else 1000, inline=inline) as run:
+    with _running(serve, world, task_queue, cache=0 if uncached else 1000, around=around) as run:
         _sweep(run, 1000)

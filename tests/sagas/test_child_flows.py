@@ -83,6 +83,20 @@ def test_mistakes_in_flow_steps_are_told_at_once() -> None:
     ]
 
 
+def test_a_stage_of_a_flow_and_a_step() -> None:
+    """Section 5: a step beside one that has edges of its own comes after what was appended before, too."""
+
+    @saga(id="stage", version="1.0.0")
+    def stage(dag: Dag, params: EmptyInput) -> None:
+        a = dag.append("a", work, {})
+        nodes = dag.flow("nodes", diamond, {}, after=[a])
+        dag.append_parallel(nodes, dag.step("b", work, {}))
+        dag.append("z", work, {})
+
+    edges = {step.name: step.after for step in stage.plan(EmptyInput()).steps}
+    assert edges == {"a": (), "nodes": ("a",), "b": ("a",), "z": ("nodes", "b")}
+
+
 async def test_flows_run_beside_each_other(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """Section 5: flow steps get what they refer to, and give their results."""
     async with serve(work, Pair, inner, with_flows, cache=cache) as client:
