@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 DEADLINE = "deadline"
 """Under this name a run is held whose deadline passed after its pivot."""
+
+
+TASK_TIME = timedelta(seconds=10)
+"""Temporal's timeout for a workflow task; the Temporal CLI's and ours, unless somebody asks for another."""
 
 
 class Decision(BaseModel):
@@ -67,6 +72,27 @@ class Approval:
 
 
 @dataclass
+class Local:
+    """A local activity that is at work.
+
+    Attributes:
+        began: how many events the history had then.
+        ask: asks it to cancel.
+        asked: whether it was.
+    """
+
+    began: int
+    ask: Callable[[], object]
+    asked: bool = False
+
+    def cancel(self) -> None:
+        """Ask it to cancel, unless it began in this workflow task: one that was lost may have done it already."""
+        if self.began != workflow.info().get_current_history_length():
+            self.asked = True
+            self.ask()
+
+
+@dataclass
 class Control:
     """What was asked of a run so far.
 
@@ -81,6 +107,8 @@ class Control:
         failed: why the author's signal handler failed, which fails the flow.
         begun: whether the author's code has begun.
         unwinding: whether the flow unwinds, so that what is asked changes nothing any more.
+        local: the local activities that are at work.
+        arriving: whether the end that was asked for hasn't reached the author's code yet.
         early: decisions that came before the flow had begun, by name of the approval; whether each is a rejection.
     """
 
@@ -94,7 +122,10 @@ class Control:
     failed: BaseException | None = None
     begun: bool = False
     unwinding: bool = False
+    local: dict[asyncio.Task[Any], Local] = field(default_factory=dict)
+    arriving: bool = False
     early: dict[str, tuple[Decision, bool]] = field(default_factory=dict)
+    _arrives: asyncio.Task[None] | None = None
 
     @property
     def ending(self) -> bool:
@@ -134,7 +165,12 @@ class Control:
         """Fail the flow, as its body would, with what the author's signal handler raised."""
         if self.body is not None and not self.ending and self.failed is None:
             self.failed = error
-            self._end()
+            self.paused = False
+            self.body.cancel()
+
+    def refuses(self, *, local: bool) -> bool:
+        """Whether nothing new begins, since the run is to unwind; a local step does until that has arrived."""
+        return self.ending and self.body is not None and not (local and self.arriving)
 
     def _ask(self, **asked: Any) -> None:
         if self.unwinding:
@@ -147,8 +183,27 @@ class Control:
 
     def _end(self) -> None:
         if self.body is not None:
-            self.paused = False
-            self.body.cancel()
+            self.paused, self.arriving = False, True
+            for one in self.local.values():
+                one.cancel()
+            self._arrives = asyncio.create_task(self._arrive(self.body))
+
+    async def _arrive(self, body: asyncio.Task[object]) -> None:
+        """End the author's code where it waits for something else than local steps.
+
+        What those did in a workflow task that failed, or died with its worker, Temporal doesn't know: here they are done
+        again, and then undone. Such a task holds no more than its timeout's time of them.
+        """
+        since = workflow.now()
+
+        def arrived() -> bool:
+            return not self.local or workflow.now() - since >= TASK_TIME
+
+        await workflow.wait_condition(arrived)  # which is looked at once nothing else can go on
+        while not arrived():
+            await workflow.wait_condition(arrived)
+        self.arriving = False
+        body.cancel()
 
     def waiting(self, name: str) -> Approval | None:
         """Give the approval that waits under this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ from flows._resume import Owner, wanted
 from flows._run import Run
 from flows._scope import Scope
 from flows._start_input import start_value
+from flows._step import wait_for
 
 CARRIED = f'{{"{KEY}":'.encode()
 _ANY: Schema[Any] = Schema(Any)
@@ -90,14 +92,20 @@ class Dispatching(Operated):
             carried.control(self._asked)
             await breathe(self._asked, len(carried.records))
             return await self._interpret(carried.plan, guard, carried)
+        given = [_readable(raw) for raw in args]
+        resolving = asyncio.create_task(resolve(workflow.info().workflow_type, given))
+        cancelled = await wait_for([resolving])
         try:
-            resolved = await resolve(workflow.info().workflow_type, [_readable(raw) for raw in args])
-            _begins_anew(resolved)
+            _begins_anew(resolved := resolving.result())
         except ApplicationError:
             self._state = "refused"
             count_flow(workflow.info().workflow_type, self._state)
             raise
+        if cancelled:
+            self._asked.cancel()  # counts where the plan begins: its first steps may have been done before
         if resolved.flow is not None:
+            if cancelled:
+                raise asyncio.CancelledError
             workflow.continue_as_new(args=list(args), workflow=resolved.flow)
         return await self._interpret(resolved.text, guard)
 

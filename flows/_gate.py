@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 from temporalio import workflow
 
 from activities._json import LOCAL_LIMIT
-from flows._control import Control
+from flows._control import Control, Local
 from flows._reset import ResetGuard
 
 TASK_LIMIT = 3 * 1024 * 1024
@@ -44,10 +48,16 @@ class Gate:
                 return
             await self._next_task(size, local)
 
-    def recorded(self, size: int, bytes: int) -> None:
-        """Take that a local activity of this size has ended, and how many bytes are recorded of it."""
+    def begun(self, handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
+        """Take that a local activity is at work, and how it is asked to cancel."""
+        self._control.local[handle] = Local(workflow.info().get_current_history_length(), ask)
+
+    def recorded(self, handle: asyncio.Task[Any], size: int, bytes: int) -> bool:
+        """Take that a local activity of this size has ended, and how many bytes are recorded of it; say if it was asked to."""
+        asked = self._control.local.pop(handle).asked
         self._reserved -= size + LOCAL_LIMIT
         self._bytes += bytes
+        return asked
 
     def _admit(self, size: int, local: bool) -> bool:
         task = workflow.info().get_current_history_length()

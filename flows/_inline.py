@@ -51,7 +51,7 @@ async def execute_inline(at: Scope, cls: AnySequence, input: Any, options: Optio
         at.run.calls.add(digest, report)
         return report
 
-    return await (new() if options.force else at.once(digest, new))
+    return await (new() if options.force else at.once(digest, new, local=True))
 
 
 async def _body(cls: AnySequence, inner: Scope, typed: Any) -> Any:
@@ -74,7 +74,7 @@ async def run_inline(at: Scope, flow: Inline, typed: Any, options: Options, body
         SequenceFailed: with its report, after it was unwound by its own policy.
         DefinitionError: when its policy has a deadline.
     """
-    at.ending()
+    at.ending(local=True)
     if flow.policy.deadline is not None:
         raise DefinitionError(
             f"{flow.definition} has a deadline, which only a run of its own can keep; say child=True, or give the "

@@ -47,7 +47,7 @@ async def execute_saga_inline(at: Scope, saga: Saga[Any, Any], input: Any, optio
         at.run.calls.add(digest, report)
         return report
 
-    return await (new() if options.force else at.once(digest, new))
+    return await (new() if options.force else at.once(digest, new, local=True))
 
 
 async def _interpreted(inner: Scope, saga: Saga[Any, Any], data: Json) -> Any:
@@ -64,9 +64,10 @@ async def _planned(inner: Scope, saga: Saga[Any, Any], data: Json) -> str:
     await gate.ready(LIMIT, local=True)
     name = inner.path.removesuffix("/")
     making = asyncio.create_task(plan_inline(name, str(saga.definition), data))
+    gate.begun(making, lambda: None)
     cancelled = await wait_for([making])
     made = "" if making.cancelled() or making.exception() else making.result()
-    gate.recorded(LIMIT, sent + len(made))
+    gate.recorded(making, LIMIT, sent + len(made))
     if cancelled:
         raise asyncio.CancelledError(f"cancelled while {name} was planned")
     return making.result()

@@ -124,7 +124,8 @@ class Scope:
         if options.series:
             member = f"{digest}/{options.series}"
             return await self._shared(member, lambda: self._new(op, input, data, digest, options))
-        return await self.once(digest, lambda: self._new(op, input, data, digest, options))
+        local = op.placement == "local"
+        return await self.once(digest, lambda: self._new(op, input, data, digest, options), local=local)
 
     async def execute_child(self, flow: Declaration, input: Any, options: Options) -> AnyReport:
         """Execute a flow as a child workflow, or answer from an equal call.
@@ -161,9 +162,11 @@ class Scope:
 
         return await (new() if options.force else self.once(digest, new))
 
-    async def once(self, digest: str, execute: Callable[[], Awaitable[AnyReport]]) -> AnyReport:
+    async def once(
+        self, digest: str, execute: Callable[[], Awaitable[AnyReport]], *, local: bool = False
+    ) -> AnyReport:
         """Answer an equal call from the newest success, or share the execution that is in flight."""
-        self.ending()
+        self.ending(local=local)
         answered = self.run.calls.answer(digest)
         return answered or await self._shared(digest, execute)
 
@@ -196,14 +199,17 @@ class Scope:
             await self.execute(op, input, replace(options, series=(series, min(missing))))
         return [found[order] for order in range(n)]
 
-    def ending(self) -> None:
+    def ending(self, *, local: bool = False) -> None:
         """Begin nothing in a run that is to unwind, or in a flow that has ended.
+
+        Args:
+            local: whether it is a local step, or a flow that may have some: see :meth:`Control.refuses`.
 
         Raises:
             asyncio.CancelledError: when it is.
             CounterstepError: when it has.
         """
-        if self.run.control.ending and self.run.control.body is not None:
+        if self.run.control.refuses(local=local):
             raise asyncio.CancelledError("the run is ending")
         self.working.refuse()
 
@@ -222,7 +228,7 @@ class Scope:
         self, op: Operation[Any, Any], input: Any, data: Json, digest: str, options: Options
     ) -> AnyReport:
         """Run it in this run, unless an earlier run that this one goes on from has the answer."""
-        self.ending()
+        self.ending(local=op.placement == "local")
         taken = None if options.force else take(self.run, digest, options.series)
         if (answered := answered_by(self, op, input, digest, taken)) is not None:
             return answered
@@ -243,6 +249,8 @@ class Scope:
 
     async def carry_out(self, spec: AnySpec, *, hold: bool = True) -> AnyReport:
         """Run a step of this scope; its report shows among the children from the moment it is scheduled."""
+        if self.run.control.refuses(local=isinstance(spec, Spec) and spec.local):
+            raise asyncio.CancelledError("the run is ending")
         with self.working.at_work():
             return await self._carried_out(spec, hold=hold)
 

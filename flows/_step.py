@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from activities import Retry
@@ -76,8 +76,12 @@ class Gate(Protocol):
         """Wait until an activity with arguments of this size may be scheduled."""
         ...
 
-    def recorded(self, size: int, bytes: int) -> None:
-        """Take that a local activity of this size has ended, and how many bytes are recorded of it."""
+    def begun(self, handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
+        """Take that a local activity is at work, and how it is asked to cancel."""
+        ...
+
+    def recorded(self, handle: asyncio.Task[Any], size: int, bytes: int) -> bool:
+        """Take that a local activity of this size has ended, and how many bytes are recorded of it; say if it was asked to."""
         ...
 
 
@@ -152,10 +156,17 @@ async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
 
 async def _dispatch(gate: Gate, call: Call) -> tuple[Settled, bool]:
     handle = _schedule(call)
+    if call.local:
+        gate.begun(handle, handle.cancel)
     cancelled = await finished(handle)
     if call.local:
-        gate.recorded(call.size, _bytes_of(handle))
+        asked = gate.recorded(handle, call.size, _bytes_of(handle))
+        cancelled = cancelled or (asked and _was_cancelled(handle))
     return _classify(call, handle), cancelled
+
+
+def _was_cancelled(handle: asyncio.Task[Any]) -> bool:
+    return handle.cancelled() or is_cancelled_exception(handle.exception() or Exception())
 
 
 def _bytes_of(handle: asyncio.Task[Any]) -> int:
