@@ -20,6 +20,7 @@ from rich.table import Table
 from temporalio.client import Client
 
 from counterstep.serving import embedded
+from worker import leave
 
 CALLS, WAITS = 300, 200
 
@@ -104,4 +105,4 @@ def _printed(found: dict[str, float]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    leave(asyncio.run(main()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from rich.table import Table
 from activities import Context, EmptyInput, Outcome, Retry, operation
 from flows import Dag, saga
 from flows.testing import ALL, QUICK, Coverage, Temporal, dev_server, sweep
+from worker import leave
 
 STEPS = 10
 TARGETS = {"without restart and reset": 60, "with them": 300}
@@ -81,4 +81,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="without restarts and resets")
     given = parser.parse_args()
-    sys.exit(asyncio.run(main(whole=not given.quick)))
+    leave(asyncio.run(main(whole=not given.quick)))

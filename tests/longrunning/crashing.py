@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 
 from activities import EmptyInput, Registry
 from flows import CounterstepPlugin, LongRunning
+from worker import leave
 
 with workflow.unsafe.imports_passed_through():
     from tests.sagas.crashing import risky
@@ -49,3 +50,4 @@ async def main(address: str, queue: str, folder: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    leave(0)

@@ -52,6 +52,11 @@ MUTANTS = (
         "            while await self._something(running) and not self._failures:\n", RANDOM,
     ),
     _mutant(
+        "a cancel arrives before what a lost task did is done again", "flows/_control.py",
+        "        await workflow.wait_condition(arrived)  #", "        body.cancel()  #",
+        "tests/flows/test_lost_local_steps.py",
+    ),
+    _mutant(
         "the outcome is always done", "activities/_settled.py",
         "return Settled(Status.UNKNOWN if verdict.unknown else Status.FAILED, verdict, error=error)",
         "return Settled(Status.DONE, verdict, error=error)", OUTCOMES,

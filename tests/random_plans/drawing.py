@@ -30,18 +30,12 @@ def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled.
-
-    A flow that its parent may cancel has no local steps: a cancel that arrives while one is at work, in the task that would
-    have ended the flow, fails that task, and then nothing tells of the step.
-    """
+    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled."""
     nodes, policy = draw(trees()), draw(policies())
     found = _leaves(nodes)
     pivot = draw(st.none() | st.none() | st.integers(0, len(found) - 1))
     for number, leaf in enumerate(found):
         cancelling = [one.get("settle") == "cancel" for one in _around(leaf, nodes, policy)]
-        if any(cancelling[:-1]):
-            leaf.pop("local", None)
         if number == pivot and not (any(cancelling) or leaf.get("called")):
             leaf["pivot"] = True
     return nodes, policy

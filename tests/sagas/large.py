@@ -16,6 +16,7 @@ from activities import Context, Outcome, Registry, operation
 from flows import CounterstepPlugin, Dag, saga
 from tests.sample import FAST
 from tests.support import World
+from worker import leave
 
 
 class Size(BaseModel):
@@ -68,3 +69,4 @@ async def main(address: str, queue: str, folder: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    leave(0)
