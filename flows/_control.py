@@ -21,10 +21,6 @@ DEADLINE = "deadline"
 """Under this name a run is held whose deadline passed after its pivot."""
 
 
-TASK_TIME = timedelta(seconds=10)
-"""Temporal's timeout for a workflow task; the Temporal CLI's and ours, unless somebody asks for another."""
-
-
 class Decision(BaseModel):
     """An operator's decision on an approval.
 
@@ -194,10 +190,10 @@ class Control:
         What those did in a workflow task that failed, or died with its worker, Temporal doesn't know: here they are done
         again, and then undone. Such a task holds no more than its timeout's time of them.
         """
-        since = workflow.now()
+        until = workflow.now() + workflow.info().task_timeout
 
         def arrived() -> bool:
-            return not self.local or workflow.now() - since >= TASK_TIME
+            return not self.local or workflow.now() >= until
 
         await workflow.wait_condition(arrived)  # which is looked at once nothing else can go on
         while not arrived():
