@@ -86,9 +86,11 @@ async def replay(
     """
     registry, found = collected(served)
     plugin = CounterstepPlugin(registry, **{**found, **options})
-    given = _files(Path(histories)) if isinstance(histories, (str, Path)) else histories
+    given = _files(Path(histories)) if isinstance(histories, (str, Path)) else _named(histories)
     converter = options.get("data_converter", found.get("data_converter")) or DataConverter.default
-    replayed = [await _unreadable(converter, one) or await _replayed(plugin, one) for one in given]
+    replayed = [
+        await _unreadable(converter, name, one) or await _replayed(plugin, name, one) for name, one in given
+    ]
     if not replayed:
         raise DefinitionError(f"there is no history to replay in {histories}")
     if any(one.difference is not None for one in replayed):
@@ -96,7 +98,12 @@ async def replay(
     return replayed
 
 
-def _files(folder: Path) -> Iterator[WorkflowHistory]:
+def _named(histories: Iterable[WorkflowHistory]) -> Iterator[tuple[str, WorkflowHistory]]:
+    return ((history.workflow_id, history) for history in histories)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, WorkflowHistory]]:
+    """Read the files of a folder, each with its name; a run has its own workflow id: those of its children derive from it."""
     for file in sorted(folder.rglob("*.json")):
         try:
             history = WorkflowHistory.from_json(file.stem, file.read_text())
@@ -104,30 +111,31 @@ def _files(folder: Path) -> Iterator[WorkflowHistory]:
             raise DefinitionError(f"{file} isn't a workflow history: {error}") from None
         if not (history.events and history.events[0].HasField(_BEGINS)):
             raise DefinitionError(f"{file} isn't a workflow history: it doesn't begin with a run's start")
-        yield history
+        own = history.events[0].workflow_execution_started_event_attributes.workflow_id
+        yield file.stem, WorkflowHistory(own or file.stem, history.events)
 
 
-async def _unreadable(converter: DataConverter, history: WorkflowHistory) -> Replayed | None:
+async def _unreadable(converter: DataConverter, name: str, history: WorkflowHistory) -> Replayed | None:
     """Tell of a history that this converter can't read; its replay would say that the code differs."""
     events = deepcopy(list(history.events))
     await decode_events(events, converter)
     try:
         way_to_end(WorkflowHistory(history.workflow_id, events))
     except DefinitionError as error:
-        return Replayed(history.workflow_id, _flow(history), 0, error.message)
+        return Replayed(name, _flow(history), 0, error.message)
     return None
 
 
-async def _replayed(plugin: CounterstepPlugin, history: WorkflowHistory) -> Replayed:
+async def _replayed(plugin: CounterstepPlugin, name: str, history: WorkflowHistory) -> Replayed:
     events = list(history.events)
     places = [*_places(events), len(events)]
     before = 0
     for place in places:
         error = await _differs(plugin, history.workflow_id, events[:place])
         if error is not None:
-            return _told(history, len(places), events[before:place], error)
+            return Replayed(name, _flow(history), len(places), _told(events[before:place], error))
         before = place
-    return _told(history, len(places), events, None)
+    return Replayed(name, _flow(history), len(places))
 
 
 def _places(events: Sequence[HistoryEvent]) -> list[int]:
@@ -144,14 +152,10 @@ async def _differs(plugin: CounterstepPlugin, id: str, events: Sequence[HistoryE
     return result.replay_failure
 
 
-def _told(
-    history: WorkflowHistory, places: int, around: Sequence[HistoryEvent], error: Exception | None
-) -> Replayed:
-    if error is None:
-        return Replayed(history.workflow_id, _flow(history), places)
+def _told(around: Sequence[HistoryEvent], error: Exception) -> str:
     asked = ", ".join(_asked(around)) or "nothing"
     where = f"between events {around[0].event_id} and {around[-1].event_id}, where it asked for {asked}"
-    return Replayed(history.workflow_id, _flow(history), places, f"differs {where}: {str(error)[:_SHOWN]}")
+    return f"differs {where}: {str(error)[:_SHOWN]}"
 
 
 def _flow(history: WorkflowHistory) -> str:

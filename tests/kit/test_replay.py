@@ -39,6 +39,13 @@ class After(Sequence[EmptyInput, None], id="changing", version="1.0.0"):
         await self.execute(mail, input)
 
 
+class Around(Sequence[EmptyInput, None], id="around", version="1.0.0"):
+    """Calls a child flow."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(Before, input, child=True)
+
+
 SERVED = (seat, card, mail)
 
 
@@ -73,6 +80,16 @@ async def test_a_changed_body_is_found_at_its_place(temporal: Temporal) -> None:
     assert replayed.difference is not None
     assert f"where it asked for step card (card@1.0.0, event {event})" in replayed.difference
     assert "1 of 1 histories don't replay" in str(found.value)
+
+
+async def test_a_flow_with_a_child_replays_from_a_file(temporal: Temporal, tmp_path: Path) -> None:
+    """A child's workflow id derives from its parent's: a file of any name replays under the id that the run had."""
+    async with serving(*SERVED, Before, Around, temporal=temporal, lifespan=shop) as worker:
+        ran = await worker.run(Around, EmptyInput())
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "kept.json").write_text((await ran.handle.fetch_history()).to_json())
+    [replayed] = await replay(tmp_path, *SERVED, Before, Around)
+    assert (replayed.name, replayed.flow, replayed.difference) == ("kept", "around@1.0.0", None)
 
 
 async def test_no_history_shows_nothing(tmp_path: Path) -> None:
