@@ -12,7 +12,7 @@ import typer
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities import CounterstepError, Registry
+from activities import CounterstepError, Failure, Registry
 from counterstep.serving import CodecError, ConnectionFlags, StartError, takes_flags
 from flows import Module, load_modules
 from worker import Settings, connect
@@ -76,6 +76,11 @@ def missing(error: RPCError, workflow_id: str, run_id: str | None) -> BaseExcept
         run = f"run {run_id}" if run_id else "run"
         return Refused(f"there is no {run} of {workflow_id!r}")
     return error
+
+
+def unreadable(workflow_id: str, run_id: str | None, error: BaseException) -> str:
+    """Say that what a run's history holds can't be read, in one line."""
+    return f"{workflow_id} (run {run_id}): can't be read: {Failure.of(error)}".partition("\n")[0]
 
 
 def told(error: Exception) -> str:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from counterstep._connection import unreadable
 from counterstep._spans_out import Sink
 from counterstep.reports import (
     MARKS,
@@ -95,7 +96,7 @@ class Exporting:
         except SpansRefused as refusal:
             self.left_out.append(f"{run.id} (run {run.run_id}): {refusal.message}")
         except _Unreadable as error:
-            self.left_out.append(f"{run.id} (run {run.run_id}): can't be read: {error.__cause__!r}")
+            self.left_out.append(unreadable(run.id, run.run_id, error.__cause__ or error))
         if run.close_time is None:
             self.announced[run.run_id] = run.start_time
         else:

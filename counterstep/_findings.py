@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
@@ -15,7 +15,9 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
+from counterstep._connection import unreadable
 from counterstep.reports import INTERNAL, MARKS, Kind, Pending, Report, fetch_report, pending_of
+from counterstep.serving import CodecError
 
 AnyReport = Report[Any, Any]
 MEMO = "counterstep"
@@ -63,13 +65,19 @@ class Bounds:
     limit: int = 200
 
 
-async def find(client: Client, bounds: Bounds) -> AsyncIterator[Finding]:
+async def find(client: Client, bounds: Bounds, left_out: Callable[[str], None]) -> AsyncIterator[Finding]:
     """Find what needs a human, in this order: open runs, then closed ones, then task queues.
+
+    Args:
+        client: asks.
+        bounds: how far to look.
+        left_out: told of each run that can't be read, and why.
 
     Raises:
         temporalio.service.RPCError: UNIMPLEMENTED on a server without visibility.
+        CodecError: when the codec server doesn't decode.
     """
-    looking = _Looking(client, bounds)
+    looking = _Looking(client, bounds, left_out)
     for part in (looking.open(), looking.stuck(), looking.cut_off(), looking.unpolled()):
         async for finding in part:
             yield finding
@@ -78,8 +86,8 @@ async def find(client: Client, bounds: Bounds) -> AsyncIterator[Finding]:
 class _Looking:
     """Looks; notes the task queues that open runs need."""
 
-    def __init__(self, client: Client, bounds: Bounds) -> None:
-        self._client, self._bounds = client, bounds
+    def __init__(self, client: Client, bounds: Bounds, left_out: Callable[[str], None]) -> None:
+        self._client, self._bounds, self._left_out = client, bounds, left_out
         self._queues: dict[tuple[str, bool], WorkflowExecution] = {}
 
     async def open(self) -> AsyncIterator[Finding]:
@@ -102,7 +110,7 @@ class _Looking:
 
     async def unpolled(self) -> AsyncIterator[Finding]:
         for (queue, workflows), run in self._queues.items():
-            if not await _polled(self._client, queue, workflows):
+            if not await polled(self._client, queue, workflows):
                 yield _unpolled(queue, workflows, run)
 
     def _list(self, query: str, without: Sequence[str]) -> AsyncIterator[WorkflowExecution]:
@@ -150,9 +158,13 @@ class _Looking:
     async def _report(self, run: WorkflowExecution) -> AnyReport | None:
         try:
             return await fetch_report(self._client, run.id, run.run_id)
+        except CodecError:
+            raise
         except RPCError as error:
             _only_gone(error)
-            return None
+        except Exception as error:  # whatever one history holds, the next run is looked at
+            self._left_out(unreadable(run.id, run.run_id, error))
+        return None
 
 
 def _only_gone(error: RPCError) -> None:
@@ -238,7 +250,7 @@ def _in_place(step: AnyReport) -> bool:
     return step.undo is None or step.undo.outcome not in (Status.DONE, Status.SKIPPED)
 
 
-async def _polled(client: Client, queue: str, workflows: bool) -> bool:
+async def polled(client: Client, queue: str, workflows: bool) -> bool:
     """Whether a worker has polled a task queue in the last minutes."""
     kind = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW if workflows else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
     request = DescribeTaskQueueRequest(

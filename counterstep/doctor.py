@@ -55,11 +55,15 @@ def doctor(
 async def _found(connection: Connection, bounds: Bounds) -> list[Finding]:
     client = await connection.client()
     try:
-        return [finding async for finding in find(client, bounds)]
+        return [finding async for finding in find(client, bounds, _left_out)]
     except RPCError as error:
         if error.status == RPCStatusCode.UNIMPLEMENTED:
             raise Refused("this server can't list runs") from None
         raise
+
+
+def _left_out(line: str) -> None:
+    typer.echo(f"counterstep doctor: left out {line}", err=True)
 
 
 def _show(found: Iterable[Finding]) -> None:

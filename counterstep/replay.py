@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowExecution, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import DefinitionError
-from counterstep._connection import Connection, Refused, command
-from counterstep.reports import fetch_events
-from counterstep.serving import decoding
+from counterstep._connection import Connection, Refused, command, unreadable
+from counterstep.reports import decode_events
+from counterstep.serving import CodecError, decoding
 from flows import load_modules
+from flows._resolved import PLAN
 from flows.testing import HistoriesDiffer, Replayed, way_to_end
 from flows.testing import replay as replay_all
 
@@ -36,8 +39,8 @@ def replay(
     modules = connection.modules
     if not modules:
         raise Refused("say with --module where the flows are")
-    if not (record or folder.is_dir()):
-        raise Refused(f"there is no folder {folder}")
+    if not folder.is_dir() and (folder.exists() or not record):
+        raise Refused(f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}")
     replayed = asyncio.run(_run(connection, modules, folder, limit if record else None))
     for one in replayed:
         typer.echo(str(one), err=one.difference is not None)
@@ -64,26 +67,55 @@ async def _run(
 
 async def _recorded(client: Client, known: set[str], folder: Path, limit: int) -> list[Path]:
     """Keep the histories that aren't there yet; those that are there are never replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    types = {name.rpartition("@")[0] for name in known} | {PLAN}
+    _writable(folder)
     made = []
     async for run in client.list_workflows("ExecutionStatus != 'Running'", limit=limit):
-        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-        definition, state = await _end(client, history)
+        found = await _found(client, run) if run.workflow_type.partition("@")[0] in types else None
+        if found is None:
+            continue
+        history, definition, state = found
         file = folder / f"{definition}-{state}.json"
         if definition in known and state not in OPEN and not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)  # an action's name may hold a folder
-            file.write_text(history.to_json())
+            _write(file, history.to_json())
             made.append(file)
     return made
 
 
-async def _end(client: Client, history: WorkflowHistory) -> tuple[str, str]:
-    """Say of which definition a run is, and how it ended; of none, where another module's codec is needed."""
-    readable = WorkflowHistory(
-        history.workflow_id, await fetch_events(client, history.workflow_id, history.run_id)
-    )
+def _write(file: Path, text: str) -> None:
+    _writable(file.parent)  # an action's name may hold a folder
     try:
-        return way_to_end(readable)
+        file.write_text(text)
+    except OSError as error:
+        raise Refused(f"can't write {file}: {error.strerror}") from None
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"can't make folder {folder}: {error.strerror}") from None
+
+
+async def _found(client: Client, run: WorkflowExecution) -> tuple[WorkflowHistory, str, str] | None:
+    """Give a run's history, of which definition it is, and how it ended; nothing where that can't be read."""
+    try:
+        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+        return history, *await _end(client, history)
+    except CodecError:
+        raise
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # deleted meanwhile
+            raise
     except DefinitionError as error:
-        typer.echo(f"left out {history.workflow_id}: {error.message}", err=True)
-        return "", ""
+        typer.echo(f"left out {run.id}: {error.message}", err=True)
+    except Exception as error:  # whatever one history holds, the next one is kept
+        typer.echo(f"left out {unreadable(run.id, run.run_id, error)}", err=True)
+    return None
+
+
+async def _end(client: Client, history: WorkflowHistory) -> tuple[str, str]:
+    """Say of which definition a run is, and how it ended; it is kept as it is, and read decoded."""
+    events = deepcopy(list(history.events))
+    await decode_events(events, client.data_converter)
+    return way_to_end(WorkflowHistory(history.workflow_id, events))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -15,7 +16,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities import InvalidInput
+from activities import Failure, InvalidInput
 from activities._wire import Verdict, mark_of
 from counterstep.reports import UNDOING, RunHistory, fetch_events, read_run
 from flows._left import flow_origin, undos_in
@@ -36,9 +37,9 @@ async def read_history(client: Client, workflow_id: str, run_id: str | None) -> 
     """Read a run; what its open steps saved is known to the server alone.
 
     Raises:
-        InvalidInput: when this client has no codec for what is in it.
+        InvalidInput: when this client has no codec for what is in it, or it holds what nobody can read.
     """
-    run = read_run(workflow_id, await fetch_events(client, workflow_id, run_id))
+    run = _read(workflow_id, run_id, await fetch_events(client, workflow_id, run_id))
     if run.unreadable:
         raise InvalidInput(
             f"run {run.run_id} of {workflow_id}: its values are encoded; this worker needs the data_converter that wrote them"
@@ -53,6 +54,14 @@ async def read_history(client: Client, workflow_id: str, run_id: str | None) -> 
         for step in run.steps
     )
     return replace(run, steps=tuple(told))
+
+
+def _read(workflow_id: str, run_id: str | None, events: list[HistoryEvent]) -> RunHistory:
+    try:
+        return read_run(workflow_id, events)
+    except Exception as error:  # it would be the same each time it is asked, and it is asked without end
+        run = f"run {run_id}" if run_id else "the newest run"
+        raise InvalidInput(f"{run} of {workflow_id} can't be read: {Failure.of(error)}") from error
 
 
 async def _marks(client: Client, workflow_id: str, run_id: str) -> dict[str, dict[str, Any]]:
@@ -181,7 +190,7 @@ async def _begun(client: Client, workflow_id: str, run_id: str) -> RunHistory | 
         if error.status == RPCStatusCode.NOT_FOUND:
             return None
         raise
-    return replace(read_run(workflow_id, events), run_id=run_id)
+    return replace(_read(workflow_id, run_id, events), run_id=run_id)
 
 
 async def _next_run(client: Client, workflow_id: str, run_id: str) -> str | None:
@@ -212,7 +221,7 @@ async def owner_of(client: Client, workflow_id: str, origin: str) -> Owner | Non
         described = await handle.describe()
         if described.status in FAILED:
             return None
-        claim = read_run(handle.id, await fetch_events(client, handle.id, described.run_id))
+        claim = _read(handle.id, described.run_id, await fetch_events(client, handle.id, described.run_id))
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return None

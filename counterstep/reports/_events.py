@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ _RESULTS = {
     "counterstep-resolve": "resolved",
 }
 _PLAN_INLINE = "counterstep-plan-inline"
+_STEP = re.compile(r"[^@]+@\d+\.\d+\.\d+")
 _ASKED = frozenset(("approve", "reject", "retry", "skip", "edit", "unwind", "pause", "unpause", "stop"))
 _VALUES = {"skip": "output", "edit": "input"}
 
@@ -135,13 +137,14 @@ class _Reader:
             return
         given = json_of(asked.args.payloads[0]) if asked.args.payloads else {}
         given = given if isinstance(given, dict) else {}
+        words = {name: word for name, word in given.items() if isinstance(word, str)}
         value = _VALUES.get(asked.name, "")
         self._decisions[event.event_id] = Decision(
             action=asked.name,
             at=time_of(event),
-            step=given.get("step", given.get("name")),
-            by=given.get("by"),
-            reason=given.get("reason"),
+            step=words.get("step", words.get("name")),
+            by=words.get("by"),
+            reason=words.get("reason"),
             value=(given[value],) if value in given else (),
         )
 
@@ -185,7 +188,7 @@ class _Reader:
             self._results[_RESULTS[kind]] = json_of(result.payloads[0])
         elif kind == _PLAN_INLINE and result is not None:
             self._inline += _inline_plan(event, json_of(result.payloads[0]))
-        elif "@" in kind:
+        elif _STEP.match(kind):
             self._steps.local(event, about, attributes)
 
     def _start_child_workflow_execution_initiated(self, event: HistoryEvent, attributes: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.exceptions import CancelledError
 
@@ -19,6 +19,8 @@ from counterstep.reports._payloads import exception_of, json_of, readable, time_
 from counterstep.reports._report import Execution
 from counterstep.reports._run_history import UNDO, StepHistory
 from counterstep.reports._summary import description_in
+
+_ENVELOPE = {"input", "output", "started", "finished"}
 
 
 @dataclass(slots=True)
@@ -119,8 +121,9 @@ class Steps:
             step.last_failure = ended_badly(exception_of(attributes.last_failure), Verdict()).failure
 
     def completed(self, event: HistoryEvent, attributes: Any) -> None:
-        """Take that an activity returned."""
-        payload = attributes.result.payloads[0]
+        """Take that an activity returned; one that was completed from outside may have no result."""
+        payloads = attributes.result.payloads
+        payload = payloads[0] if payloads else Payload()
         self._end(event, attributes, lambda before: _well(payload, before, local=False))
 
     def failed(self, event: HistoryEvent, attributes: Any) -> None:
@@ -135,14 +138,15 @@ class Steps:
         self._end(event, attributes, lambda before: ended_badly(error, before, retried=retried))
 
     def local(self, event: HistoryEvent, about: dict[str, Any], attributes: Any) -> None:
-        """Take that a local activity ended; its envelope has what the marker lacks."""
+        """Take that a local activity ended; its envelope has what the marker lacks. One without is nobody's step."""
+        failed, result = attributes.HasField("failure"), attributes.details.get("result", Payloads()).payloads
+        if not (failed or (result and _enveloped(result[0]))):
+            return
         key, kind = about["activity_id"], about["activity_type"]
         known = self._steps.get(key)
         before = known.verdict if known else Verdict()
-        if attributes.HasField("failure"):
-            settled = ended_badly(exception_of(attributes.failure), before)
-        else:
-            settled = _well(attributes.details["result"].payloads[0], before, local=True)
+        failure = exception_of(attributes.failure) if failed else None
+        settled = ended_badly(failure, before) if failure else _well(result[0], before, local=True)
         told = settled.envelope or {}
         header = StepHeader.model_validate({"run": "", **told.get("header", {})})
         began, finished = self._by_our_clock(told, time_of(event))
@@ -184,6 +188,12 @@ class Steps:
         if step is not None:
             step.ended = ended(step.verdict)
             step.open, step.finished = False, time_of(event)
+
+
+def _enveloped(payload: Payload) -> bool:
+    """Whether a local activity's result is an envelope of ours; of one that is encoded nobody knows."""
+    told = json_of(payload)
+    return not readable(payload) or (isinstance(told, dict) and told.keys() >= _ENVELOPE)
 
 
 def _well(payload: Payload, before: Verdict, *, local: bool) -> Settled:

@@ -28,6 +28,7 @@ _BEGINS: Literal["workflow_execution_started_event_attributes"] = (
     "workflow_execution_started_event_attributes"
 )
 _SHOWN = 600
+_NO_HISTORY = (ValueError, ParseError, AttributeError, TypeError, KeyError, RecursionError, OSError)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _files(folder: Path) -> Iterator[tuple[str, WorkflowHistory]]:
     for file in sorted(folder.rglob("*.json")):
         try:
             history = WorkflowHistory.from_json(file.stem, file.read_text())
-        except (ValueError, ParseError, AttributeError, TypeError, KeyError) as error:
+        except _NO_HISTORY as error:
             raise DefinitionError(f"{file} isn't a workflow history: {error}") from None
         if not (history.events and history.events[0].HasField(_BEGINS)):
             raise DefinitionError(f"{file} isn't a workflow history: it doesn't begin with a run's start")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
+from typer.testing import CliRunner
 
 with workflow.unsafe.imports_passed_through():
+    import counterstep.replay
     from activities import DefinitionError, EmptyInput
+    from counterstep.cli import app
     from examples.quickstart import Booking, BookSeat, Desk
     from flows import Sequence
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
@@ -139,6 +143,41 @@ async def test_the_command_records_each_end_once_and_replays(temporal: Temporal,
     ]
 
 
+async def test_record_goes_on_without_what_cant_be_read(
+    temporal: Temporal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that can't be read is told of, the others are kept; a run of a flow that no module has isn't read."""
+    other, _ = await recorded(temporal)
+    async with serving("examples.quickstart", temporal=temporal, deps=Desk(tmp_path)) as worker:
+        good = await worker.run(BookSeat, Booking(seat="1", card="4"))
+        bad = await worker.run(BookSeat, Booking(seat="2", card="4"))
+    read = counterstep.replay.way_to_end
+
+    def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
+        if history.workflow_id in (bad.handle.id, other.handle.id):
+            raise IndexError("list index out of range")
+        return read(history)
+
+    monkeypatch.setattr(counterstep.replay, "way_to_end", way_to_end)
+    folder = tmp_path / "kept"
+    args = [
+        "replay",
+        str(folder),
+        "--module",
+        "examples.quickstart",
+        "--record",
+        "--address",
+        str(temporal.address),
+    ]
+    result = await asyncio.to_thread(CliRunner().invoke, app, args)
+    assert result.exit_code == 0
+    assert (folder / "book-seat@1.0.0-completed.json").exists()
+    run_id = bad.handle.result_run_id or bad.handle.first_execution_run_id
+    line = f"left out {bad.handle.id} (run {run_id}): can't be read: IndexError: list index out of range"
+    assert line in result.stderr.splitlines()
+    assert not any(id in result.stderr for id in (good.handle.id, other.handle.id))
+
+
 async def test_encoded_values_need_their_converter(temporal: Temporal, tmp_path: Path) -> None:
     """A history whose values are encrypted is left out, and never called a difference, unless the module has the key."""
     async with serving("tests.canary", temporal=temporal, deps=World(tmp_path / "world")) as worker:
@@ -166,6 +205,8 @@ async def test_encoded_values_need_their_converter(temporal: Temporal, tmp_path:
     ("args", "says"),
     [
         (("nowhere", "--module", "examples.quickstart"), "there is no folder nowhere"),
+        (("worker.py", "--module", "examples.quickstart"), "worker.py is no folder"),
+        (("worker.py", "--module", "examples.quickstart", "--record"), "worker.py is no folder"),
         (("tests",), "say with --module where the flows are"),
         (("docs", "--module", "nothing"), "there is no module 'nothing'; looked in the current folder too"),
     ],
