@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from shlex import quote
 from typing import Annotated
 
 import typer
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RPCError
 
 from activities import Failure
-from counterstep._connection import Connection, Refused, command
-from flows import TASK_QUEUE, Undone
+from counterstep._connection import Connection, Refused, command, missing
+from counterstep._findings import polled
+from flows import Undone
 from flows import undo as undo_run
+
+PATIENCE = 3.0
+"""Seconds between two looks whether anybody polls the task queue."""
 
 
 @command
@@ -21,18 +28,41 @@ def undo(
     run_id: Annotated[
         str | None, typer.Option("--run-id", "-r", help="Its run id; the newest run unless given.")
     ] = None,
-    task_queue: Annotated[str, typer.Option(help="Of a worker that serves its operations.")] = TASK_QUEUE,
+    task_queue: Annotated[
+        str | None, typer.Option(help="Of a worker that serves its operations; the run's own unless given.")
+    ] = None,
 ) -> None:
     """Undo what a closed run left in place, once; the work is done by a worker."""
     typer.echo(_told(asyncio.run(_undo(connection, workflow_id, run_id, task_queue))))
 
 
-async def _undo(connection: Connection, workflow_id: str, run_id: str | None, task_queue: str) -> Undone:
+async def _undo(connection: Connection, workflow_id: str, run_id: str | None, given: str | None) -> Undone:
     client = await connection.client()
     try:
-        return await undo_run(client, workflow_id, run_id=run_id, task_queue=task_queue)
+        described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    except RPCError as error:
+        raise missing(error, workflow_id, run_id) from None
+    queue = given or described.task_queue
+    undoing = asyncio.create_task(undo_run(client, workflow_id, run_id=run_id, task_queue=queue))
+    waiting = asyncio.create_task(_say_that_it_waits(client, queue))
+    try:
+        return await undoing
     except WorkflowFailureError as error:
         raise Refused(Failure.of(error.cause).message) from None
+    finally:
+        waiting.cancel()
+
+
+async def _say_that_it_waits(client: Client, queue: str) -> None:
+    """Say it, once, if nobody polls the task queue after a while."""
+    with suppress(RPCError):  # what is asked here isn't what was asked for
+        while True:
+            await asyncio.sleep(PATIENCE)
+            if not await polled(client, queue, workflows=True):
+                break
+        start = f"counterstep worker --task-queue {quote(queue)} --module …"
+        line = f"nobody polls task queue {queue}; waiting for a worker on it: {start}"
+        typer.echo(f"counterstep undo: {line}", err=True)
 
 
 def _told(undone: Undone) -> str:

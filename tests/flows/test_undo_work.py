@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHandle
 from temporalio.converter import DataConverter
+from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     from activities import Context, Outcome, Retry, operation
@@ -197,17 +199,8 @@ async def test_from_the_temporal_cli(
 
 
 async def test_from_our_own_command(serve: Serve, world: World, task_queue: str, dev_address: str) -> None:
-    """`counterstep undo ID` says what was undone; again, by whom; of an open run it ends with 1 and the reason."""
-    command = [
-        sys.executable,
-        "-m",
-        "counterstep.cli",
-        "undo",
-        "--address",
-        dev_address,
-        "--task-queue",
-        task_queue,
-    ]
+    """`counterstep undo ID`, on the run's own task queue, says what was undone; again, by whom; of no run, that there is none."""
+    command = [sys.executable, "-m", "counterstep.cli", "undo", "--address", dev_address]
 
     async def told(id: str) -> tuple[int, str, str]:
         ended = await asyncio.to_thread(
@@ -223,8 +216,30 @@ async def test_from_our_own_command(serve: Serve, world: World, task_queue: str,
         assert code == 0 and re.fullmatch(
             rf"nothing was left to undo\nundone before by undo-{handle.id}-[0-9a-f]{{8}}: b, a\n", out
         )
-        wanted = "counterstep undo: undo: there is no run of 'nobody'\n"
+        wanted = "counterstep undo: there is no run of 'nobody'\n"
         assert await told("nobody") == (1, "", wanted)
+
+
+async def test_our_command_waits_for_a_worker(
+    serve: Serve, world: World, task_queue: str, dev_address: str
+) -> None:
+    """Where nobody polls the task queue, `counterstep undo` says so, and goes on waiting for a worker."""
+    empty = f"{task_queue}-empty"
+    args = ["undo", "--address", dev_address, "--task-queue", empty]
+    async with serve(a, b, Kept) as client:
+        handle = await start(client, Kept, list(AB), id=new_id(), task_queue=task_queue)
+        await handle.result()
+        waiting = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "counterstep.cli", *args, handle.id, stdout=PIPE, stderr=PIPE
+        )
+        assert waiting.stdout and waiting.stderr
+        assert (await waiting.stderr.readline()).decode() == (
+            f"counterstep undo: nobody polls task queue {empty}; waiting for a worker on it: "
+            f"counterstep worker --task-queue {empty} --module …\n"
+        )
+        async with Worker(client, task_queue=empty):
+            out, err = await waiting.communicate()
+    assert (waiting.returncode, out.decode(), err.decode()) == (0, "undone: b, a\n", "")
 
 
 async def test_from_python(scripts: Scripts, world: World) -> None:
