@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import PydanticSerializationError
 
 from activities import CounterstepError, OperationNotFound, UnknownFlow
 from flows import LargePlan, Module, Plan, Saga, load_modules
@@ -52,6 +53,9 @@ def graph(
         _write(_drawn(found, format), output)
     except (CounterstepError, _Refused) as error:
         typer.echo(f"counterstep graph: {getattr(error, 'message', error)}", err=True)
+        raise typer.Exit(1) from None
+    except (RecursionError, PydanticSerializationError):
+        typer.echo("counterstep graph: what is to be drawn is nested too deeply", err=True)
         raise typer.Exit(1) from None
 
 

@@ -95,6 +95,10 @@ def graph(counterstep: Commands, tmp_path: Path) -> Graph:
     (tmp_path / "my_sagas.py").write_text(SAGAS)
     (tmp_path / "broken.py").write_text("1 +\n")
     (tmp_path / "two.json").write_text('{"n": 2}')
+    for depth in (500, 5000):
+        input = "[" * depth + "]" * depth
+        step = f'{{"name": "a", "operation": "x", "input": {input}}}'
+        (tmp_path / f"deep-{depth}.json").write_text(f'{{"steps": [{step}]}}')
 
     def graph(*args: str) -> subprocess.CompletedProcess[str]:
         return counterstep.run(tmp_path, "graph", *args)
@@ -187,6 +191,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a plan with input": (("--plan", "two.json", *TWO), "a plan file has no input; leave --input and"),
     "no file": (("--plan", "nope.json"), "can't read nope.json: No such file or directory"),
+    "a deep plan": (("--plan", "deep-500.json"), "what is to be drawn is nested too deeply"),
+    "a deeper plan": (("--plan", "deep-5000.json"), "what is to be drawn is nested too deeply"),
     "no plan": (("--plan", "two.json"), "the input is no plan: a plan is {"),
     "a folder": ((*SERVED, "vms", "-o", "/"), "can't write /: Is a directory"),
 }
