@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -82,6 +83,8 @@ class Hold:
 async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Board, why: str) -> Hold:
     """Wait for an operator's decision, or until the hold's time is over; the memo tells of it without a worker.
 
+    Afterwards the step shows what it showed before, until what was decided shows.
+
     Args:
         holds: where operators find it.
         hold: what waits.
@@ -90,6 +93,7 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
         why: the failure.
     """
     holds[hold.step] = hold
+    before = board.of(hold.step)
     board.set(hold.step, hold.state)
     leave_memo(hold.state, f"{hold.step}: {why}", [])
     try:
@@ -100,8 +104,12 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
         )
     except TimeoutError:
         hold.action = Action.EXPIRED
+    except asyncio.CancelledError:
+        board.put_back(hold.step, before)
+        raise
     finally:
         holds.pop(hold.step, None)  # it may have been taken back
+    board.put_back(hold.step, before)
     left = next(iter(holds.values()), None)
     said = f"{hold.step}: {hold.action}{hold.note or ''}"
     leave_memo(left.state if left else "running", f"{left.step} waits; {said}" if left else said, [])

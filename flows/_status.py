@@ -90,6 +90,17 @@ class Board:
         """Whether a step has begun."""
         return step in self._steps
 
+    def of(self, step: str) -> str | None:
+        """Give the state that a step shows, if it shows one."""
+        return self._steps.get(step)
+
+    def put_back(self, step: str, state: str | None) -> None:
+        """Show again what a step showed before."""
+        if state is None:
+            self.drop(step)
+        else:
+            self.set(step, state)
+
     def drop(self, step: str) -> None:
         """Take back a step that never was scheduled."""
         self._steps.pop(step, None)

@@ -137,6 +137,7 @@ async def test_the_deadline_holds_a_sequence_after_a_pivot(
         assert "last" not in world.calls
         await handle.execute_update("retry", {"step": "deadline"})
         assert await handle.result() == "last"
+        assert "held" not in (await handle.query("status"))["steps"].values()
 
 
 async def asked_first(client: Client, flow: str, input: Any, queue: str, update: str, argument: Any) -> Any:
