@@ -55,16 +55,25 @@ class Approval:
     """A named place where a run waits for an operator.
 
     Attributes:
+        name: its full name.
+        asked: the same without the number that makes it unique in the run.
         decision: once there is one.
         rejected: whether it is a rejection.
     """
 
+    name: str
+    asked: str
     decision: Decision | None = None
     rejected: bool = False
 
     def decide(self, decision: Decision, *, rejected: bool) -> None:
-        """Record the decision."""
-        self.decision, self.rejected = decision, rejected
+        """Record the decision, of whose names the full one stays."""
+        self.decision, self.rejected = decision.model_copy(update={"name": self.name}), rejected
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What operators may call it, the clearest first."""
+        return self.name, self.asked, self.asked.rpartition("/")[2]
 
 
 @dataclass
@@ -97,7 +106,7 @@ class Control:
         cancelled: whether Temporal was asked to cancel the run.
         stopped: who stopped it, if somebody did.
         body: the task that runs the author's code.
-        approvals: those that wait, by name.
+        approvals: those that wait, by full name.
         holds: steps that wait for an operator, by name.
         expired: whether the flow's deadline has passed before its pivot.
         failed: why the author's signal handler failed, which fails the flow.
@@ -201,21 +210,30 @@ class Control:
         self.arriving = False
         body.cancel()
 
-    def waiting(self, name: str) -> Approval | None:
-        """Give the approval that waits under this name."""
-        found = self.approvals.get(name)
-        return None if found is None or found.decision is not None else found
+    def waiting(self, name: str | None = None) -> list[Approval]:
+        """Give the approvals that wait, or those that a name may mean: by its full name, else by its own."""
+        waits = [approval for approval in self.approvals.values() if approval.decision is None]
+        if name is None:
+            return waits
+        clear = min((a.names.index(name) for a in waits if name in a.names), default=0)
+        return [a for a in waits if a.names[clear] == name]
 
-    async def approval(self, name: str, timeout: timedelta | None) -> Decision:
+    async def approval(self, name: str, asked: str, timeout: timedelta | None) -> Decision:
         """Wait for a decision.
+
+        Args:
+            name: the approval's full name.
+            asked: the same without the number that makes it unique in the run.
+            timeout: after which it fails; none unless given.
 
         Raises:
             ApprovalRejected: naming who rejected it, and why.
             ApprovalTimedOut: when nobody decided in time.
         """
-        waiting = self.approvals[name] = Approval()
-        if name in self.early:
-            decision, rejected = self.early.pop(name)
+        waiting = self.approvals[name] = Approval(name, asked)
+        early = next((known for known in waiting.names if known in self.early), None)
+        if early is not None:
+            decision, rejected = self.early.pop(early)
             waiting.decide(decision, rejected=rejected)
         try:
             await workflow.wait_condition(

@@ -316,7 +316,7 @@ class Interpreter:
         try:
             seconds = self._seconds(step.name, step.timeout)
             decision = await self._run.control.approval(
-                name, None if seconds is None else timedelta(seconds=seconds)
+                name, name, None if seconds is None else timedelta(seconds=seconds)
             )
         except (Exception, asyncio.CancelledError):
             board.set(name, "not approved")

@@ -18,6 +18,7 @@ from flows._entering import Carrying, entered
 from flows._flow import Flow
 from flows._legs import Legs
 from flows._metadata import METADATA, write_metadata
+from flows._names import check_waiting
 from flows._run import Run
 from flows._scope import Scope
 from flows._sequence import AnySequence, Sequence, type_arguments
@@ -132,7 +133,7 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
                 ``get_operation``.
             raise_errors: whether an operation that ended with an error raises it; else it has just ended.
             resume_point: ends the leg after the wait: ``run`` is entered again, and this call never returns.
-            name: shown in the Temporal UI and in ``status``.
+            name: shown in the Temporal UI and in ``status``; letters, digits, ``-`` and ``_``.
 
         Raises:
             WaitDeadlineExceeded: when an operation hasn't ended in time, naming it.
@@ -142,6 +143,7 @@ class LongRunning(Sequence[Request, Response], Generic[Request, Response, State,
         """
         at, legs, began = self._at, self._own, workflow.now()
         at.ending()
+        check_waiting("wait", name)
         awaited = Awaited(
             operations=tuple(dict.fromkeys(operations)),
             service=f"{service.__module__}.{service.__qualname__}" if isinstance(service, type) else service,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 
+from temporalio import workflow
+
 from activities import DefinitionError
+from flows._control import DEADLINE
 
 EXPLICIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 NAME_LIMIT = 200
+OURS = (DEADLINE,)
+"""Names that no wait and no approval may have: timers and holds of ours have them."""
 
 
 class Names:
@@ -60,6 +65,23 @@ def check_name(what: str, name: str) -> None:
         DefinitionError: naming it.
     """
     if not EXPLICIT.match(name):
+        raise DefinitionError(_malformed(what, name))
+
+
+def check_waiting(what: str, name: str) -> None:
+    """Refuse a name of a wait or an approval, whose timer would be read as something else.
+
+    A run that began before there was this rule goes on.
+
+    Raises:
+        DefinitionError: naming it.
+    """
+    malformed = not EXPLICIT.match(name)
+    if (malformed or name in OURS) and workflow.patched("names-of-waits"):
         raise DefinitionError(
-            f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"
+            _malformed(what, name) if malformed else f"{what} name {name!r} is ours; choose another"
         )
+
+
+def _malformed(what: str, name: str) -> str:
+    return f"{what} name {name[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"

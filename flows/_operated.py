@@ -87,12 +87,12 @@ class Operated:
         return tree_json(flow_report(self._at, ""))
 
     @workflow.update(name="approve", description="Approve what waits under this name")
-    def _approve(self, decision: Decision) -> None:
-        _decide(self, decision, rejected=False)
+    def _approve(self, decision: Decision) -> str | None:
+        return _decide(self, decision, rejected=False)
 
     @workflow.update(name="reject", description="Reject what waits under this name")
-    def _reject(self, decision: Decision) -> None:
-        _decide(self, decision, rejected=True)
+    def _reject(self, decision: Decision) -> str | None:
+        return _decide(self, decision, rejected=True)
 
     @_approve.validator
     def _can_approve(self, decision: Decision) -> None:
@@ -220,16 +220,18 @@ def _hold(flow: Operated, paused: bool) -> None:
         scope.run.board.show()
 
 
-def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> None:
-    approval = flow._asked.waiting(decision.name)
-    if approval is None:
+def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> str | None:
+    """Decide an approval, and give its full name, for who reads the history; of one that comes early it isn't known yet."""
+    found = flow._asked.waiting(decision.name)
+    if not found:
         flow._asked.early[decision.name] = (decision, rejected)
-    else:
-        approval.decide(decision, rejected=rejected)
+        return None
+    found[0].decide(decision, rejected=rejected)
+    return found[0].name
 
 
 def _must_wait(flow: Operated, name: str) -> None:
-    """Refuse a decision that nothing waits for.
+    """Refuse a decision that nothing waits for, or more than one approval.
 
     A worker that doesn't remember a run, whose first task asked for nothing, replays that task together with the update,
     and after it: then the decision is kept until the flow comes to wait for it.
@@ -237,6 +239,10 @@ def _must_wait(flow: Operated, name: str) -> None:
     control = flow._asked
     if flow._resolving:
         raise InvalidInput(_RESOLVING)
-    if control.waiting(name) is None and hasattr(flow, "_scope"):
-        names = ", ".join(n for n in control.approvals if control.waiting(n)) or "none"
+    found = control.waiting(name)
+    if len(found) > 1:
+        names = ", ".join(approval.name for approval in found)
+        raise InvalidInput(f"approval {name!r} waits in several flows; say which: {names}")
+    if not found and hasattr(flow, "_scope"):
+        names = ", ".join(approval.name for approval in control.waiting()) or "none"
         raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from flows._names import EXPLICIT, NAME_LIMIT
-from flows._plan import FlowStep, OperationStep, Plan, PlanStep, SubsagaStep
+from flows._names import EXPLICIT, NAME_LIMIT, OURS
+from flows._plan import ApprovalStep, FlowStep, OperationStep, Plan, PlanStep, SubsagaStep, WaitStep
 from flows._template import refs
 
 
@@ -45,6 +45,8 @@ def shape_problems(plan: Plan, refused: Collection[str] = ()) -> Iterator[str]:
     inner = {step.name for step in plan.steps if isinstance(step, SubsagaStep)}
     for step in plan.steps:
         yield from _misnamed(step.name)
+        if isinstance(step, (WaitStep, ApprovalStep)) and step.name.rpartition("/")[2] in OURS:
+            yield f"{step.name}: name: is ours; choose another"
         yield from (f"{step.name}: {wrong}" for wrong in _edges(step, known, inner))
     if plan.result is not None and plan.result not in known:
         yield f"result: there is no step {plan.result!r}; name one, or leave it out"

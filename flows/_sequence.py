@@ -24,6 +24,7 @@ from flows._gather import gather
 from flows._inline import execute_inline
 from flows._inline_saga import execute_saga_inline
 from flows._interceptor import wrong_count
+from flows._names import check_waiting
 from flows._operated import Operated
 from flows._policy import Policy
 from flows._run import Run
@@ -209,18 +210,20 @@ class Sequence(Operated, Generic[In, Out]):
 
         Args:
             duration: how long.
-            name: shown in the Temporal UI and in ``status``.
+            name: shown in the Temporal UI and in ``status``; letters, digits, ``-`` and ``_``.
 
         Raises:
+            DefinitionError: when the name is malformed, or ours.
             HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        check_waiting("wait", name)
         at.run.room()
         shown = at.run.names.give(at.path, name)
         at.run.board.set(shown, "waiting")
         try:
-            await workflow.sleep(duration, summary=name)
+            await workflow.sleep(duration, summary=shown)
         except (Exception, asyncio.CancelledError):
             at.run.board.set(shown, "interrupted")
             raise
@@ -230,7 +233,8 @@ class Sequence(Operated, Generic[In, Out]):
         """Wait for an operator's ``approve`` or ``reject``.
 
         Args:
-            name: what the operator approves; unique among those that wait.
+            name: what the operator approves; unique among those that wait in this flow; letters, digits, ``-``
+                and ``_``.
             timeout: after which it fails; none unless given.
 
         Returns:
@@ -239,22 +243,25 @@ class Sequence(Operated, Generic[In, Out]):
         Raises:
             ApprovalRejected: with who, and why.
             ApprovalTimedOut: when nobody decided in time.
+            DefinitionError: when the name is malformed, or ours, or waits already.
             HistoryLimit: when unwinding needs what is left of the history.
         """
         at = self._at
         at.ending()
+        check_waiting("approval", name)
         at.run.room()
-        if at.run.control.waiting(name):
-            raise DefinitionError(f"approval {name!r} is waiting already")
+        asked = f"{at.path}{name}"
+        if any(asked == approval.asked for approval in at.run.control.waiting()):
+            raise DefinitionError(f"approval {asked!r} is waiting already")
         shown = at.run.names.give(at.path, name)
         at.run.board.set(shown, "waiting for approval")
         try:
-            decision = await at.run.control.approval(name, timeout)
+            decision = await at.run.control.approval(shown, asked, timeout)
         except (Exception, asyncio.CancelledError):  # not GeneratorExit: no workflow is there any more
             at.run.board.set(shown, "not approved")
             raise
         at.run.board.set(shown, "approved")
-        return decision
+        return decision.model_copy(update={"name": name})
 
     async def undo(self, report: Report[Any, Any]) -> None:
         """Undo one step now; it answers no call any more.

@@ -149,9 +149,16 @@ class _Reader:
         )
 
     def _workflow_execution_update_completed(self, _: HistoryEvent, attributes: Any) -> None:
-        """Forget what was accepted and then refused, such as an input that doesn't fit."""
+        """Forget what was accepted and then refused, such as an input that doesn't fit; an approval tells its full name."""
+        asked = attributes.accepted_event_id
         if attributes.outcome.HasField("failure"):
-            self._decisions.pop(attributes.accepted_event_id, None)
+            self._decisions.pop(asked, None)
+            return
+        told = (
+            json_of(attributes.outcome.success.payloads[0]) if attributes.outcome.success.payloads else None
+        )
+        if asked in self._decisions and isinstance(told, str):
+            self._decisions[asked] = replace(self._decisions[asked], step=told)
 
     def _workflow_execution_cancel_requested(self, event: HistoryEvent, attributes: Any) -> None:
         self._ended_from_outside("cancel", event, attributes.identity, attributes.cause)

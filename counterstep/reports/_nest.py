@@ -14,6 +14,8 @@ from counterstep.reports._run_history import RunHistory
 AnyReport = Report[Any, Any]
 Plans = tuple[tuple[Planned, ...], Mapping[str, tuple[Planned, ...]]]
 _BADLY = (Status.FAILED, Status.UNKNOWN)
+_WAITING = (Kind.WAIT, Kind.APPROVAL)
+_UNTOLD = "0.0.0"
 _EARLIER = "~"
 
 
@@ -200,6 +202,8 @@ class _Nesting:
         flows = next((leaf.flows for leaf in leaves if leaf.flows and len(leaf.flows) > depth), None)
         if flows is not None:
             return Kind.FLOW, Definition.parse(flows[depth])
+        if self._run.plan is None and all(leaf.report.kind in _WAITING for leaf in leaves):
+            return Kind.FLOW, Definition(own.partition(".")[0], _UNTOLD)
         around = (saga.version for flow, saga in self._sagas.items() if name.startswith(f"{flow}/"))
         return Kind.SUBSAGA, Definition(own.partition(".")[0], next(around, self._version))
 

@@ -102,6 +102,10 @@ ONE_MISTAKE: dict[str, tuple[Build, str]] = {
         lambda dag: dag.approval("a", timeout=timedelta(0)),
         "a: timeout: Input should be greater than 0 seconds",
     ),
+    "a wait of a name of ours": (
+        lambda dag: dag.wait("deadline", timedelta(1)),
+        "deadline: name: is ours; choose another",
+    ),
     "a constant that is none": (
         lambda dag: dag.constant("a", float("inf")),
         "a: value: it doesn't survive JSON: value is inf, which JSON can't hold; give a value that JSON can hold",
