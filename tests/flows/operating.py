@@ -38,7 +38,7 @@ class Operator:
 
     async def shows(self, state: str, step: str | None = None) -> None:
         """Wait until the run, or a step, is in a state."""
-        for _ in range(100):
+        for _ in range(600):
             status = await self.handle.query("status")
             if state == (status["steps"].get(step) if step else status["state"]):
                 return
