@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,17 +12,18 @@ from typing import Any
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
 from counterstep._connection import unreadable
-from counterstep.reports import INTERNAL, MARKS, Kind, Pending, Report, fetch_report, pending_of
+from counterstep.reports import INTERNAL, MARKS, Kind, Pending, Report, Waiting, fetch_report, pending_of
 from counterstep.serving import CodecError
 
 AnyReport = Report[Any, Any]
 MEMO = "counterstep"
 _PROBLEMS = "TemporalReportedProblems"
+_WAITING = ("held", "parked")
 _CUT_OFF = ("Terminated", "TimedOut")
 _UNDOES = (*INTERNAL, "undo")
 """Types whose closed runs left nothing of their own: what they didn't undo stands at the run that did it."""
@@ -125,18 +127,27 @@ class _Looking:
             yield run
 
     async def _waiting(self, run: WorkflowExecution) -> list[Finding]:
-        """Give the held steps and parked undos of a run whose memo says that it has some."""
-        if (await _memo(run)).get("state") not in ("held", "parked"):
+        """Give what waits for an operator in a run whose memo says so: all that its history knows of, or the run."""
+        if (await _memo(run)).get("state") not in _WAITING:
             return []
         report = await self._report(run)
-        steps = [] if report is None else [one for step in report.walk() for one in (step, step.undo) if one]
-        return [_held(run, step) for step in steps if step.delays and step.delays[-1].until is None]
+        described = await self._described(run)
+        memo = await _memo(described) if described else {}
+        waiting = report.run.waiting if report and report.run else ()
+        if not waiting and memo.get("state") in _WAITING:  # still: what the list says may be old
+            return [_held_run(run, memo)]
+        return [_held(run, one, str(memo.get("reason", ""))) for one in waiting]
 
-    async def _retrying(self, run: WorkflowExecution) -> list[Finding]:
+    async def _described(self, run: WorkflowExecution) -> WorkflowExecutionDescription | None:
         try:
-            described = await self._client.get_workflow_handle(run.id, run_id=run.run_id).describe()
+            return await self._client.get_workflow_handle(run.id, run_id=run.run_id).describe()
         except RPCError as error:
             _only_gone(error)
+            return None
+
+    async def _retrying(self, run: WorkflowExecution) -> list[Finding]:
+        described = await self._described(run)
+        if described is None:
             return []
         pending = pending_of(described)
         for one in pending:
@@ -203,18 +214,31 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _held(run: WorkflowExecution, step: AnyReport) -> Finding:
-    state = step.delays[-1].why
-    why = _line(str(step.error.root)) if step.error else ""
-    given = quote(f'{{"step": "{step.step}", "by": "…"}}')
+def _held(run: WorkflowExecution, one: Waiting, reason: str) -> Finding:
+    """Say what waits; why a deadline does, or what never began, only the memo tells."""
+    named, _, said = reason.partition(": ")
+    why = _line(one.why or (said if named == one.step else ""))
+    given = quote(json.dumps({"step": one.step, "by": "…"}, ensure_ascii=False))
     update = f"temporal workflow update execute {_of(run)} --input {given} --name"
+    undo = "undo of " if one.state == "parked" else ""
+    return Finding(
+        one.state,
+        run.id,
+        run.run_id,
+        f"{undo}{one.step} ({one.what}) is {one.state}{f': {why}' if why else ''}",
+        tuple(f"{update} {name}" for name in one.updates),
+        step=one.step,
+    )
+
+
+def _held_run(run: WorkflowExecution, memo: dict[str, Any]) -> Finding:
+    state, reason = memo["state"], _line(str(memo.get("reason", "")))
     return Finding(
         state,
         run.id,
         run.run_id,
-        f"{'undo of ' if state == 'parked' else ''}{step.step} ({step.definition}) is {state}: {why}",
-        tuple(f"{update} {name}" for name in ("retry", "skip", "unwind")),
-        step=step.step,
+        f"{run.workflow_type} is {state}: {reason}",
+        (f"temporal workflow query {_of(run)} --type status", f"counterstep report {quote(run.id)}"),
     )
 
 

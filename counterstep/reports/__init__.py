@@ -43,6 +43,7 @@ from counterstep.reports._report import (
     Planned,
     Report,
     RunInfo,
+    Waiting,
     report_id,
 )
 from counterstep.reports._reporters import (
@@ -121,6 +122,7 @@ __all__ = [
     "Report",
     "Reporter",
     "RunInfo",
+    "Waiting",
     "report_id",
     # Spans
     "BATCH",

@@ -14,10 +14,19 @@ from activities._spans import Spot, Trace, flow_span, step_spot
 from activities._wire import Identity, StepHeader, without_leg
 from counterstep.reports._asked import Asked
 from counterstep.reports._nest import Leaf, definition_in, earlier_name, grafted, names_in, nested
-from counterstep.reports._report import ExecutionSeries, Kind, Planned, Report, RunInfo, report_id
+from counterstep.reports._report import (
+    ExecutionSeries,
+    Kind,
+    Planned,
+    Report,
+    RunInfo,
+    report_id,
+)
 from counterstep.reports._run_history import OPEN, ChildHistory, RunHistory, StepHistory
+from counterstep.reports._standing import waiting_of
 from counterstep.reports._state import state_of
 from counterstep.reports._waits import waits_of
+from counterstep.reports._words import UNRESOLVED
 
 AnyReport = Report[Any, Any]
 _HIDDEN = ("counterstep-claim",)
@@ -43,9 +52,11 @@ class _Making:
         self._plan = planned(run.plan or {})
         self._inline = {one.name: planned(one.plan, one.path) for one in run.inline}
         self._alone: dict[str, AnyReport] = {}
+        self._undos: dict[str, AnyReport] = {}
 
     def report(self) -> AnyReport:
         run, ended = self._run, not self._run.is_open
+        leaves = self._leaves()
         return Report(
             id=self._id(""),
             definition=self._own_definition(),
@@ -55,14 +66,15 @@ class _Making:
             timestamp=run.finished if ended else None,
             error=Failure.of(run.failure) if run.failure else _closed_by(run),
             children=nested(
-                run, self._leaves(), (self._plan, self._inline), self._id, self._own_definition().version
+                run, leaves, (self._plan, self._inline), self._id, self._own_definition().version
             ),
             scheduled=run.started,
             started=run.started,
             finished=run.finished if ended else None,
             is_flow=True,
+            delays=self._asked.at_deadline,
             decisions=self._asked.of_run,
-            run=self._info(),
+            run=self._info(leaves),
             plan=self._plan,
             result=run.result,
             spot=self._spot(),
@@ -98,11 +110,13 @@ class _Making:
         found += [Leaf(step.order, step.header.flows, self._step(step)) for step in run.forward()]
         known = {leaf.report.step for leaf in found}
         alone = {s.step: s for s in run.steps if s.is_undo and s.step not in known}
-        self._alone = {name: self._step(step) for name, step in alone.items()}
+        self._undos = {name: self._step(step) for name, step in alone.items()}
+        self._alone = dict(self._undos)
         whole = (*self._plan, *(step for steps in self._inline.values() for step in steps))
         found += [Leaf(order, (), report) for order, report in waits_of(run, self._id, self._asked, whole)]
         found += [
-            Leaf(child.order, child.flows, self._child(child, name)) for name, child in self._children_named()
+            Leaf(child.order, child.flows, self._child(child, name, until))
+            for name, child, until in self._children_named()
         ]
         found.sort(key=lambda leaf: leaf.order)
         return [*found, *(Leaf(alone[n].order, alone[n].header.flows, r) for n, r in self._alone.items())]
@@ -155,22 +169,28 @@ class _Making:
             step=header.path + without_leg(step.step),
         )
 
-    def _children_named(self) -> Iterator[tuple[str, ChildHistory]]:
-        """Give the child runs with their names; of one that ran again the last has its step's name."""
+    def _children_named(self) -> Iterator[tuple[str, ChildHistory, int | None]]:
+        """Give the child runs with their names and the order of the next; the last one has its step's name."""
         runs = [child for child in self._run.child_runs if child.type not in _HIDDEN]
-        left = Counter(child.step for child in runs)
+        orders: dict[str, list[int]] = {}
+        for child in runs:
+            orders.setdefault(child.step, []).append(child.order)
         met: Counter[str] = Counter()
         for child in runs:
-            left[child.step] -= 1
             met[child.step] += 1
-            yield (earlier_name(child.step, met[child.step]) if left[child.step] else child.step), child
+            number = met[child.step]
+            until = next(iter(orders[child.step][number:]), None)
+            yield (child.step if until is None else earlier_name(child.step, number)), child, until
 
-    def _child(self, child: ChildHistory, name: str) -> AnyReport:
-        """Give the report of a child run: its own, if its history is there; else what the parent knows."""
+    def _child(self, child: ChildHistory, name: str, until: int | None) -> AnyReport:
+        """Give the report of a child run: its own, if its history is there, or what the parent knows; and what was asked."""
         own = self._children.get(child.run_id or "")
         if own is not None:
             own = replace(own, step=name, kind=Kind.CHILD, scheduled=child.scheduled, key=child.key)
-            return self._with_undos(own, child)
+            return self._with_undos(self._asked.told_of_child(own, child, until), child)
+        return self._asked.told_of_child(self._child_from_here(child, name), child, until)
+
+    def _child_from_here(self, child: ChildHistory, name: str) -> AnyReport:
         ended = child.status != "running"
         return Report(
             id=report_id(
@@ -228,9 +248,10 @@ class _Making:
                 report = report if undo is None else replace(report, undo=self._step(undo))
                 yield Leaf(0, header.flows, report)
 
-    def _info(self) -> RunInfo:
+    def _info(self, leaves: list[Leaf]) -> RunInfo:
         run, found = self._run, self._run.found
         ref = (found["ref"]["workflow_id"], found["origin"]) if found and "ref" in found else None
+        reports = {leaf.report.step: leaf.report for leaf in leaves}
         return RunInfo(
             namespace=self._namespace,
             workflow_id=run.workflow_id,
@@ -244,6 +265,7 @@ class _Making:
             reset_from=run.base,
             resumed_from=ref,
             undoing=run.undoing,
+            waiting=tuple(waiting_of(run, self._asked, reports, self._undos, self._own_definition())),
         )
 
 
@@ -291,7 +313,7 @@ def definition_of(name: str, description: str = "") -> Definition:
     try:
         found = Definition.parse(name.removesuffix("/undo"))
     except DefinitionError:
-        return Definition("unresolved", "0.0.0", name)
+        return Definition(*UNRESOLVED, name)
     return replace(found, description=description)
 
 

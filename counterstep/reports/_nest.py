@@ -63,7 +63,7 @@ def grafted(
         flow: of a child flow, or inline in one.
         path: that the parent's names of its steps begin with.
         undos: by the parent's names.
-        by: workflow id and run id of the parent.
+        by: workflow id and run id of the parent; an undo by another run says so itself.
         bare: whether the steps had their names without a leg when they were handed over: those of the last leg.
     """
     children = []
@@ -72,7 +72,7 @@ def grafted(
             children.append(grafted(child, name, undos, by, bare=last))
         elif name in undos:
             undo = undos.pop(name)
-            children.append(replace(child, undo=replace(undo, step=child.step, in_run=by)))
+            children.append(replace(child, undo=replace(undo, step=child.step, in_run=undo.in_run or by)))
         else:
             children.append(child)
     return replace(flow, children=tuple(children))
@@ -114,7 +114,8 @@ def _with(report: AnyReport, known: Sequence[AnyReport]) -> AnyReport:
     return replace(report, children=(*known, *report.children)) if known else report
 
 
-def _ran_again(report: AnyReport, beside: Sequence[AnyReport]) -> bool:
+def ran_again(report: AnyReport, beside: Sequence[AnyReport]) -> bool:
+    """Whether a child ran again after this run of it."""
     step, earlier, _ = report.step.rpartition(_EARLIER)
     return bool(earlier) and any(other.step == step for other in beside)
 
@@ -168,7 +169,7 @@ class _Nesting:
     def _flow(self, name: str, leaves: list[Leaf], path: str, children: tuple[AnyReport, ...]) -> AnyReport:
         """Make the report of an inline flow, which leaves no event of its own: its input is unknown."""
         outcome = self._outcome(name, leaves, children)
-        failed = next((c for c in children if c.outcome in _BADLY and not _ran_again(c, children)), None)
+        failed = next((c for c in children if c.outcome in _BADLY and not ran_again(c, children)), None)
         ends = [child.finished for child in children if child.finished]
         finished = max(ends, default=None) if outcome else None
         times = [child.scheduled for child in children if child.scheduled]
@@ -209,7 +210,7 @@ class _Nesting:
 
     def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
         """Say how an inline flow ended; of one that is open it is known only once something came after it."""
-        last = [child for child in children if not _ran_again(child, children)]
+        last = [child for child in children if not ran_again(child, children)]
         if any(child.outcome in _BADLY for child in last):
             return Status.FAILED
         if any(child.outcome is None for child in children):

@@ -17,6 +17,7 @@ from typing import Any
 from counterstep.reports._log import status_tree
 from counterstep.reports._page_data import page_data
 from counterstep.reports._report import Report
+from counterstep.reports._words import name_of
 
 AnyReport = Report[Any, Any]
 SCRIPTS = ("dom.js", "model.js", "timeline.js", "plan.js", "details.js", "main.js")
@@ -35,7 +36,7 @@ def page(report: AnyReport) -> str:
     data = json.dumps(page_data(report), ensure_ascii=False, separators=(",", ":"))
     name = report.run.workflow_id if report.run else report.step
     parts = {
-        "TITLE": escape(f"{name}: {report.definition}"),
+        "TITLE": escape(f"{name}: {name_of(report.definition)}"),
         "POLICY": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'",
         "TEXT": escape(_text(report)),
         "STYLE": style,

@@ -13,7 +13,14 @@ from counterstep.reports._mermaid import class_of
 from counterstep.reports._report import Decision, Delay, Execution, Kind, Report, RunInfo
 from counterstep.reports._shape import Node, shape_of
 from counterstep.reports._views import plain
-from counterstep.reports._words import NOT_STARTED, state_of_step, state_of_undo
+from counterstep.reports._words import (
+    NOT_STARTED,
+    has_answered,
+    is_resolved,
+    name_of,
+    state_of_step,
+    state_of_undo,
+)
 
 AnyReport = Report[Any, Any]
 BUDGET = 6 * 1024 * 1024
@@ -53,8 +60,8 @@ class _Page:
         state = run.state if run else state_of_step(report)
         return {
             "id": run.workflow_id if run else report.step,
-            "definition": str(report.definition),
-            "description": report.definition.description,
+            "definition": name_of(report.definition),
+            "description": report.definition.description if is_resolved(report.definition) else "",
             "state": state.replace("_", " "),
             "class": _class_of_run(state),
             "zero": report.started.isoformat() if report.started else None,
@@ -77,7 +84,7 @@ class _Page:
             **self._own(report),
         }
         if report.kind not in (Kind.WAIT, Kind.APPROVAL, Kind.LEG):
-            row["definition"] = str(report.definition)
+            row["definition"] = name_of(report.definition)
         if report.undo is not None:
             undo = state_of_undo(report.undo)
             row["undo"] = {"state": undo, "class": class_of(undo), **self._own(report.undo)}
@@ -85,6 +92,7 @@ class _Page:
 
     def _own(self, report: AnyReport) -> dict[str, Json]:
         """Give what a step, an undo and the flow itself have alike."""
+        earlier = report.answered_from and report.answered_from[0]
         own = {
             "outcome": report.outcome.value if report.outcome else "running",
             "asked": self._at(report.scheduled),
@@ -96,9 +104,10 @@ class _Page:
             "series": report.execution_series
             and f"{report.execution_series.id}.{report.execution_series.order}",
             "skipped": report.skipped,
-            "answered": report.answered_from and report.answered_from[0],
+            "answered": earlier if has_answered(report) else None,
+            "taken": None if has_answered(report) else earlier,
             "by": report.in_run and report.in_run[0],
-            "about": report.definition.description,
+            "about": report.definition.description if is_resolved(report.definition) else "",
             "input": None if report.input is None else self._text(report.input),
             "output": self._text(report.result[0]) if report.result else None,
             "saved": None if report.saved is None else self._text(report.saved),

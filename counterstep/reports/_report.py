@@ -134,6 +134,26 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """What waits for an operator.
+
+    Attributes:
+        step: the name that an update takes: of a step, an approval or a child flow of the run, of a child flow's step that
+            the run undoes, or ``deadline``.
+        state: ``held``, or ``parked``: its undo.
+        what: ``id@version`` of its operation or flow; ``approval``.
+        why: what failed, where a failure in the history tells.
+        updates: that decide of it.
+    """
+
+    step: str
+    state: str
+    what: str
+    why: str
+    updates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """The run, or the runs, that a flow's report was made from.
 
@@ -153,6 +173,7 @@ class RunInfo:
         undone_by: workflow id of the ``undo`` that undoes what it left, if there is one.
         undoing: that one's status.
         taken_over_by: workflow id and origin of the flow that went on from it, if one did.
+        waiting: what waits for an operator now.
     """
 
     namespace: str
@@ -169,6 +190,7 @@ class RunInfo:
     undone_by: str | None = None
     undoing: str | None = None
     taken_over_by: tuple[str, str] | None = None
+    waiting: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,6 +232,7 @@ class Report(Generic[In, Out]):
         run: the run, of a flow that is a run of its own.
         plan: a saga's plan, in plan order.
         spot: where its span stands, of a flow, a step or an undo whose history is there.
+        alone: of a child run that its parent held: its report without what became of it there.
     """
 
     id: str
@@ -244,6 +267,7 @@ class Report(Generic[In, Out]):
     plan: tuple[Planned, ...] = ()
     result: tuple[Out, ...] = field(default=(), repr=False)
     spot: Spot | None = field(default=None, compare=False, repr=False)
+    alone: Report[Any, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.is_flow and self.kind is Kind.OPERATION:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,10 @@ from activities._spans import Spot, Trace, context_of, flow_span
 from counterstep.reports import _span_names as names
 from counterstep.reports._report import Kind, Report, RunInfo
 from counterstep.reports._span_values import Attributes, SpanOptions
+from counterstep.reports._words import is_resolved
 
 AnyReport = Report[Any, Any]
 Times = tuple[datetime, datetime]
-_UNRESOLVED = "unresolved"
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,13 @@ class _Flow:
         yield from self._inside(report, place)
 
     def _child(self, report: AnyReport, outer: _Place) -> Iterator[ReadableSpan]:
-        """Give the spans of a child run, which are in the trace that it was given; without its history, of its undos here."""
+        """Give the spans of a child run, as it gives them itself, in its trace; without its history, of its undos here."""
         if report.spot is not None:
             self.part = report.spot.part
             self._parent(self.part, outer)
         if report.run is not None:
-            yield from spans_of(report, self.options)
+            own = replace(report.alone, children=report.children) if report.alone else report
+            yield from spans_of(own, self.options)
             return
         if report.started is None and report.outcome is not None:
             yield from self._unscheduled(report, outer)
@@ -311,4 +312,4 @@ def _flows_in(report: AnyReport) -> Iterator[AnyReport]:
 
 def _name_of(definition: Definition, run: RunInfo) -> str:
     """Name a flow's span by what it is; a workflow that isn't ours, by its type."""
-    return run.workflow_type if definition.id == _UNRESOLVED else str(definition)
+    return str(definition) if is_resolved(definition) else run.workflow_type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from rich.text import Text
@@ -9,17 +10,21 @@ from rich.tree import Tree
 
 from activities import Status
 from counterstep.reports._report import Decision, Delay, Kind, Report
-from counterstep.reports._words import state_of_step, state_of_undo
+from counterstep.reports._words import has_answered, name_of, state_of_step, state_of_undo
 
 AnyReport = Report[Any, Any]
+_PAUSE = "next attempt"
+_WORTH_IT = timedelta(seconds=1)
 _COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.UNKNOWN: "magenta", Status.SKIPPED: "yellow"}
 
 
 def render_tree(report: AnyReport) -> Tree:
-    """Draw a report: one line a step with its outcome and error; below it its undo and what operators decided."""
-    tree = Tree(_line(report))
-    for decision in report.decisions:
-        tree.add(_decided(decision))
+    """Draw a report: one line a step with its outcome and error; below it its undo, delays and what operators decided.
+
+    Of what failed a step has the first line; the flow itself has all of them.
+    """
+    tree = Tree(_line(report, whole=True))
+    _told(tree, report)
     _branches(tree, report)
     return tree
 
@@ -27,30 +32,36 @@ def render_tree(report: AnyReport) -> Tree:
 def _branches(tree: Tree, report: AnyReport) -> None:
     for child in report.children:
         branch = tree.add(_line(child))
-        for delay in child.delays:
-            branch.add(_delayed(delay))
-        for decision in child.decisions:
-            branch.add(_decided(decision))
+        _told(branch, child)
         _branches(branch, child)
         if child.undo is not None:
-            undo = branch.add(_line(child.undo, "undo"))
-            for decision in child.undo.decisions:
-                undo.add(_decided(decision))
+            _told(branch.add(_line(child.undo, "undo")), child.undo)
 
 
-def _line(report: AnyReport, name: str | None = None) -> Text:
-    line = Text(name or report.step or str(report.definition), style="bold")
+def _told(tree: Tree, report: AnyReport) -> None:
+    """Draw how long it stood still, and what operators decided."""
+    for delay in report.delays:
+        if delay.why != _PAUSE or delay.until is None or delay.until - delay.since >= _WORTH_IT:
+            tree.add(_delayed(delay))
+    for decision in report.decisions:
+        tree.add(_decided(decision))
+
+
+def _line(report: AnyReport, name: str | None = None, *, whole: bool = False) -> Text:
+    line = Text(name or report.step or name_of(report.definition), style="bold")
     line.append(f"  {_state(report, name)}", style=_colour(report))
     if report.step and not name and report.kind not in (Kind.WAIT, Kind.APPROVAL, Kind.LEG):
-        line.append(f"  {report.definition}", style="dim")
+        line.append(f"  {name_of(report.definition)}", style="dim")
     if report.in_run is not None:
         line.append(f"  by {report.in_run[0]}", style="dim")
     if report.answered_from is not None:
-        line.append("  answered by run {1} of {0}".format(*report.answered_from), style="dim")
+        how = "answered by" if has_answered(report) else "taken over from"
+        line.append("  {0} run {2} of {1}".format(how, *report.answered_from), style="dim")
     if report.attempts and report.attempts > 1:
         line.append(f"  {report.attempts} attempts", style="yellow")
     if report.error is not None:
-        line.append(f"  {str(report.error.root).splitlines()[0]}", style="red")
+        lines = str(report.error.root).splitlines()
+        line.append("\n".join([f"  {lines[0]}", *(lines[1:] if whole else ())]), style="red")
     return line
 
 
@@ -71,8 +82,10 @@ def _state(report: AnyReport, name: str | None) -> str:
 
 
 def _delayed(delay: Delay) -> Text:
-    end = "" if delay.until is None else f" for {_seconds((delay.until - delay.since).total_seconds())}"
-    return Text(f"{delay.why}{end}{', until its time was over' if delay.expired else ''}", style="yellow")
+    took = "" if delay.until is None else f" for {_seconds((delay.until - delay.since).total_seconds())}"
+    if delay.why == _PAUSE:
+        return Text(f"{'waited' if took else 'waits'}{took} before its next attempt", style="yellow")
+    return Text(f"{delay.why}{took}{', until its time was over' if delay.expired else ''}", style="yellow")
 
 
 def _decided(decision: Decision) -> Text:

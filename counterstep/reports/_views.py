@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from activities import Failure
 from activities._json import Json
-from counterstep.reports._report import Decision, Delay, Execution, Report
+from counterstep.reports._report import Decision, Delay, Execution, Report, RunInfo
 
 AnyReport = Report[Any, Any]
 
@@ -94,9 +94,14 @@ def _more(report: AnyReport) -> dict[str, Json]:
         "delays": [_delay(one) for one in report.delays],
         "decisions": [_decision(one) for one in report.decisions],
         "inRun": list(report.in_run) if report.in_run else None,
-        "run": {to_camel(k): v for k, v in asdict(report.run).items()} if report.run else None,
+        "run": _run(report.run) if report.run else None,
         "plan": [asdict(step) for step in report.plan],
     }
+
+
+def _run(run: RunInfo) -> dict[str, Json]:
+    said = {to_camel(name): value for name, value in asdict(run).items()}
+    return said if run.waiting else {name: value for name, value in said.items() if name != "waiting"}
 
 
 def _failure(failure: Failure | None) -> Json:

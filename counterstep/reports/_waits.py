@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,11 @@ from activities import Definition, Failure, Status
 from counterstep.reports._asked import AGAIN, APPROVAL, HELD, OURS, PARKED, Asked
 from counterstep.reports._report import Decision, Kind, Planned, Report
 from counterstep.reports._run_history import RunHistory, TimerHistory
+from counterstep.reports._words import INTERRUPTED
 
 AnyReport = Report[Any, Any]
 Id = Callable[[str], str]
+_ENDS = ("approve", "reject", "skip")
 
 
 def waits_of(
@@ -58,7 +61,7 @@ class _Making:
         if timer.ended is None and self._run.is_open:
             return {}
         finished = timer.ended or self._run.finished
-        return {"outcome": Status.SKIPPED, "skipped": "interrupted", "finished": finished}
+        return {"outcome": Status.SKIPPED, "skipped": INTERRUPTED, "finished": finished}
 
     def approvals(self) -> Iterator[tuple[int, AnyReport]]:
         timers: dict[str, list[TimerHistory]] = {}
@@ -77,9 +80,7 @@ class _Making:
         if name in self._plan:
             if began is not None or timers or decisions:
                 order = min([t.order for t in timers] + [o for o, _ in decisions], default=10**9)
-                decision = decisions[-1][1] if decisions else None
-                start = timers[0].started if timers else began
-                yield order, self._approval(name, start, timers[-1] if timers else None, decision)
+                yield order, self._of_saga(name, timers[0].started if timers else began, timers)
             return
         left = list(decisions)
         for timer in timers:
@@ -92,6 +93,15 @@ class _Making:
             yield timer.order, self._approval(self._own(name), timer.started, timer, decision)
         for order, decision in left:
             yield order, self._approval(self._own(name), None, None, decision)
+
+    def _of_saga(self, name: str, began: datetime | None, timers: list[TimerHistory]) -> AnyReport:
+        """Give the approval of a saga, which may have been held, and have waited again."""
+        decisions, delays = self._asked.of_approval(name)
+        again = max((order for order, one in decisions if one.action == "retry"), default=0)
+        timer = next((timer for timer in reversed(timers) if timer.order > again), None)
+        ends = [one for order, one in decisions if order > again and one.action in _ENDS]
+        report = self._approval(name, began, timer, ends[-1] if ends else None)
+        return replace(report, decisions=tuple(one for _, one in decisions), delays=delays)
 
     def _began(self, name: str) -> datetime | None:
         """Give when a saga's approval began to wait: once all that it comes after had ended."""
@@ -120,7 +130,7 @@ class _Making:
             values |= _nobody(name, timer)
         elif not self._run.is_open or (timer is not None and timer.ended is not None):
             finished = (timer and timer.ended) or self._run.finished
-            values |= {"outcome": Status.SKIPPED, "skipped": "interrupted", "finished": finished}
+            values |= {"outcome": Status.SKIPPED, "skipped": INTERRUPTED, "finished": finished}
         return self._made(name, Kind.APPROVAL, **values)
 
     def _own(self, name: str) -> str:
@@ -156,6 +166,13 @@ def _decided(name: str, decision: Decision) -> dict[str, Any]:
     values: dict[str, Any] = {"finished": decision.at, "decisions": (decision,)}
     if decision.action == "approve":
         return {**values, "outcome": Status.DONE, "result": (told,)}
+    if decision.action == "skip":
+        return {
+            **values,
+            "outcome": Status.SKIPPED,
+            "skipped": f"skipped{decision}",
+            "result": decision.value,
+        }
     error = Failure(type="ApprovalRejected", message=f"approval {name!r} rejected{decision}")
     return {**values, "outcome": Status.FAILED, "error": error}
 

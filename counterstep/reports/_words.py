@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from activities import Status
+from activities import Definition, Status
 from counterstep.reports._report import Kind, Report
 
 AnyReport = Report[Any, Any]
 NOT_STARTED = "not started"
+INTERRUPTED = "interrupted"
+UNRESOLVED = ("unresolved", "0.0.0")
+"""Id and version of a definition that is only known by what was asked for, which is its description."""
+
 _OPEN = {Kind.WAIT: "waiting", Kind.APPROVAL: "waiting for approval"}
 
 
@@ -19,10 +23,16 @@ def state_of_step(report: AnyReport) -> str:
     if report.outcome is None:
         return _standing(report) or _OPEN.get(report.kind, "running")
     if report.kind is Kind.APPROVAL:
-        return "approved" if report.outcome is Status.DONE else "not approved"
+        return _standing(report) or _state_of_approval(report)
     if report.kind is Kind.WAIT and report.outcome is Status.SKIPPED:
-        return "interrupted"
+        return INTERRUPTED
     return _standing(report) or report.outcome.value
+
+
+def _state_of_approval(report: AnyReport) -> str:
+    if report.outcome is Status.SKIPPED and report.skipped != INTERRUPTED:
+        return report.outcome.value
+    return "approved" if report.outcome is Status.DONE else "not approved"
 
 
 def state_of_undo(undo: AnyReport) -> str:
@@ -38,6 +48,21 @@ def _standing(report: AnyReport) -> str | None:
     """Say whether it waits for an operator."""
     newest = report.delays[-1] if report.delays else None
     return newest.why if newest and newest.until is None and newest.why != "next attempt" else None
+
+
+def has_answered(report: AnyReport) -> bool:
+    """Whether what was taken over from an earlier run answers its call; what failed there runs again."""
+    return report.outcome in (Status.DONE, Status.SKIPPED)
+
+
+def is_resolved(definition: Definition) -> bool:
+    """Whether it is known which definition is meant."""
+    return (definition.id, definition.version) != UNRESOLVED
+
+
+def name_of(definition: Definition) -> str:
+    """Name a definition; one that never was resolved by what was asked for."""
+    return str(definition) if is_resolved(definition) else definition.description or str(definition)
 
 
 _COLOURS = {

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from activities import Failure, Status
 from activities._json import Json
+from counterstep.reports._nest import ran_again
 from counterstep.reports._report import Kind, Report
 from counterstep.reports._shape import leaves
 
@@ -111,8 +112,13 @@ class WorkflowReport(BaseModel):
 
 
 def workflow_report(flow: AnyReport) -> WorkflowReport:
-    """Make the seed's report of any flow: once it unwound, every step that has a run has a rollback too."""
+    """Make the seed's report of any flow: once it unwound, every step that has a run has a rollback too.
+
+    A step, or a child flow, that ran again has one run: its last.
+    """
     runs = [step for step in leaves(flow) if step.kind in (Kind.OPERATION, Kind.CHILD)]
+    children = [step for step in runs if step.kind is Kind.CHILD]
+    runs = [step for step in runs if step.kind is not Kind.CHILD or not ran_again(step, children)]
     rows = [_row(step, StepAction.RUN) for step in runs]
     rows += _rollbacks(flow, runs)
     planned = [step.name for step in flow.plan if step.kind in ("operation", "flow")]

@@ -30,7 +30,9 @@ with workflow.unsafe.imports_passed_through():
     from tests.conftest import Serve
     from tests.reports.flows import DEFINITIONS, careful, plain
     from tests.reports.making import report
-    from tests.support import World, binary, new_id
+    from tests.sagas.operations import check, work
+    from tests.sagas.test_plan_checks import TEN, ten
+    from tests.support import World, binary, failure_of, new_id
     from tests.undoing import undo
 
 Command = Callable[..., Awaitable[Result]]
@@ -94,6 +96,20 @@ async def test_report_in_every_format(
         file = tmp_path / f"report{suffix}"
         assert (await counterstep("report", id, "-o", str(file))).stdout == ""
         assert file.read_text() == texts[name]
+
+
+async def test_report_of_a_refused_run(
+    serve: Serve, world: World, task_queue: str, counterstep: Command, tmp_path: Path
+) -> None:
+    """Every mistake has its line, under what was asked for: a plan that never was has no version."""
+    file = tmp_path / "report.txt"
+    async with serve(work, check, ten) as client:
+        handle = await client.start_workflow("so-many-mistakes", id=new_id(), task_queue=task_queue)
+        await failure_of(handle)
+        await counterstep("report", handle.id, "-o", str(file))
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("so-many-mistakes  failed  InvalidPlan: so-many-mistakes@1.0.0 can't be run,")
+    assert sorted(lines[1:]) == sorted(TEN)
 
 
 FORMATS = ("tree", "json", "seed", "seed-duplicates", "workflow", "workflow-yaml", "log", "status", "mermaid")

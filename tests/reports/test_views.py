@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from activities import Failure, Status
+from activities import Definition, Failure, Status
 from counterstep.reports import (
+    Delay,
     ExecutionSeries,
     Report,
     execution_reports,
+    page,
     render_tree,
     report_json,
     sequence_report_json,
     tree_json,
 )
+from counterstep.reports._page_data import page_data
 from tests.reports.making import AT, failed, names, nested, report
 
 
@@ -193,3 +197,60 @@ def test_any_error_message_can_be_shown(message: str) -> None:
     """Empty, blank and markup-like messages don't break the tree."""
     made = failed("S", error=Failure(type="E", message=message), step="")
     assert shown(made)[0].startswith("S@1.0.0  failed  E: ".rstrip())
+
+
+def test_the_tree_of_what_was_taken_over() -> None:
+    """What answered says so; what failed in the earlier run answers nothing, and was taken over all the same."""
+    before = ("run-1", "origin-1")
+    made = report("S", report("a", answered_from=before), failed("b", answered_from=before), step="")
+    assert shown(made) == [
+        "S@1.0.0  done",
+        "├── a  done  a@1.0.0  answered by run origin-1 of run-1",
+        "└── b  failed  b@1.0.0  taken over from run origin-1 of run-1  RuntimeError: b down",
+    ]
+    rows = {row["full"]: row for row in page_data(made)["rows"]}
+    assert (rows["a"]["answered"], "taken" in rows["a"]) == ("run-1", False)
+    assert (rows["b"]["taken"], "answered" in rows["b"]) == ("run-1", False)
+
+
+def test_the_tree_of_delays() -> None:
+    """Pauses between attempts from a second on, in plain words; what an undo stood still; what a flow did."""
+
+    def delay(why: str, seconds: float | None, expired: bool = False) -> Delay:
+        until = None if seconds is None else AT + timedelta(seconds=seconds)
+        return Delay(why, AT, until, timedelta(days=7), expired)
+
+    pause = "next attempt"
+    made = report(
+        "S",
+        report("a", delays=(delay(pause, 0.1, True), delay(pause, 120, True), delay(pause, None))),
+        failed("b", delays=(delay("held", 604_800, True),), undo=report("b", delays=(delay("parked", 5),))),
+        step="",
+        delays=(delay("held", None),),
+    )
+    assert shown(made) == [
+        "S@1.0.0  done",
+        "├── held",
+        "├── a  done  a@1.0.0",
+        "│   ├── waited for 2 min before its next attempt",
+        "│   └── waits before its next attempt",
+        "└── b  failed  b@1.0.0  RuntimeError: b down",
+        "    ├── held for 168 h 0 min, until its time was over",
+        "    └── undo  undone",
+        "        └── parked for 5.0 s",
+    ]
+
+
+def test_why_a_run_was_refused() -> None:
+    """All lines of the flow's own error, and what was asked for, since nobody knows which version it would have been."""
+    error = Failure(type="InvalidPlan", message="many can't be run, 2 mistakes:\na: none\nb: none")
+    never = Definition("unresolved", "0.0.0", "many@^1")
+    made = report("S", flow=True, definition=never, outcome=Status.FAILED, error=error, result=(), step="")
+    assert shown(made) == [
+        "many@^1  failed  InvalidPlan: many can't be run, 2 mistakes:",
+        "a: none",
+        "b: none",
+    ]
+    data = page_data(made)["flow"]
+    assert (data["definition"], data.get("description"), "about" in data) == ("many@^1", "", False)
+    assert "unresolved" not in page(made)

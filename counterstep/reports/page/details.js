@@ -44,7 +44,7 @@ function times(one) {
     ["attempts", one.attempts], ["last attempt", last],
     ["in the queue", one.attempts > 1 || one.began === undefined || one.asked === undefined || one.began - one.asked < 1 ? "" : length(one.began - one.asked)],
     ["worker", one.worker], ["series", one.series], ["key", one.key],
-    ["skipped", one.skipped], ["answered by", one.answered], ["done by", one.by],
+    ["skipped", one.skipped], ["answered by", one.answered], ["taken over from", one.taken], ["done by", one.by],
   ];
 }
 
