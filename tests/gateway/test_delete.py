@@ -102,7 +102,7 @@ async def test_a_tombstone_is_nobody_s_business(unworked: Gate) -> None:
         while len({one.status async for one in served.client.list_workflows(ours)}) < 2:
             await asyncio.sleep(0.1)
         bounds = Bounds(timedelta(days=1), limit=1)
-        unpolled = [one async for one in find(served.client, bounds) if one.kind == "unpolled"]
+        unpolled = [one async for one in find(served.client, bounds, print) if one.kind == "unpolled"]
         assert [(one.workflow_id, one.task_queue) for one in unpolled] == [(open_, served.task_queue)]
         sent: list[Any] = []
         sink: Any = SimpleNamespace(send=sent.append)

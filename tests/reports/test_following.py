@@ -264,7 +264,7 @@ async def test_a_run_that_can_not_be_exported(
             sink.refused, said = bad.id, f"{said}no"
         else:
             _break(monkeypatch, bad.id)
-            said = f"{said}can't be read: KeyError('x')"
+            said = f"{said}can't be read: KeyError: 'x'"
         async with following(dev_address, query, sink):
             await eventually(lambda: len(looks) >= 3)
         assert sorted(id for id, _ in sink.sent) == good

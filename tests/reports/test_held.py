@@ -93,7 +93,7 @@ async def found(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Findin
     """Give what doctor says of an open run, once the server lists it with its memo."""
     deadline = asyncio.get_running_loop().time() + 60
     while True:
-        looking = _Looking(client, Bounds(timedelta(days=1)))
+        looking = _Looking(client, Bounds(timedelta(days=1)), print)
         of_it = [one async for one in looking.open() if one.workflow_id == handle.id]
         if of_it:
             return of_it

@@ -287,7 +287,7 @@ async def test_times_under_time_skipping(skipping: Serve, world: World, task_que
         id = await run(client, task_queue, Later, 1)
         spans = await exported(client, id)
     began = {span.name: span.start_time_unix_nano for span in spans.values()}
-    order = ["later@1.0.0", "calls-locally", "calls", "a day 0", "calls-locally.2", "calls.2", "a day 10"]
+    order = ["later@1.0.0", "calls-locally", "calls", "a-day-0", "calls-locally.2", "calls.2", "a-day-10"]
     assert sorted((name for name in began if name != "started"), key=lambda name: began[name]) == order
     day = timedelta(days=1).total_seconds()
     for first, second in zip(order[1:4], order[4:], strict=True):

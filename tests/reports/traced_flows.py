@@ -139,7 +139,7 @@ class Later(Sequence[int, int], id="later", version="1.0.0"):
         for number in (0, 10):
             await self.execute(calls_locally, number + 1)
             await self.execute(calls, number + 2)
-            await self.wait(timedelta(days=1), name=f"a day {number}")
+            await self.wait(timedelta(days=1), name=f"a-day-{number}")
         return input
 
 
