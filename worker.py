@@ -100,6 +100,11 @@ async def connect(
     )
     try:
         return await Client.connect(**config, plugins=[plugin], lazy=lazy)
+    except ValueError as error:
+        kind, _, why = str(error).partition("invalid target URL: ")
+        if kind:
+            raise
+        raise StartError(f"{config['target_host']!r} is no address, HOST:PORT: {why}") from error
     except RuntimeError as error:
         raise StartError(
             f"can't reach Temporal at {config['target_host']}: is it running there? "
@@ -109,7 +114,7 @@ async def connect(
 
 def _short(error: RuntimeError) -> str:
     """Give the innermost message of a connection error, which is nested in quotes."""
-    found = re.findall(r'message: "([^"]+)"', str(error))
+    found = re.findall(r'(?:message|error): "([^"]+)"', str(error))
     return found[-1] if found else str(error)[:200]
 
 

@@ -100,6 +100,14 @@ class Skip(CounterstepError):
 
 def near(name: str, known: Iterable[str]) -> str:
     """Say which known names are near ``name``, as the end of an error message."""
-    names = sorted(set(known))
-    close = get_close_matches(name, names, n=5, cutoff=0.5) or names[:10]
-    return f"did you mean {', '.join(close)}?" if close else "none is registered here"
+    names = sorted(set(known), reverse=True)
+    if not names:
+        return "none is registered here"
+    wanted, ids = _id(name), sorted({_id(one) for one in names})
+    close = [one for id in get_close_matches(wanted, ids) for one in names if _id(one) == id][:5]
+    return f"did you mean {', '.join(close)}?" if close else "no name that the modules offer is near"
+
+
+def _id(name: str) -> str:
+    """Give a definition's id: that versions are alike says nothing."""
+    return name.partition("@")[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -71,7 +72,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def missing(error: RPCError, workflow_id: str, run_id: str | None) -> BaseException:
-    """Say that a run isn't there, if that is what an error means."""
+    """Say that a run, or the whole namespace, isn't there, if that is what an error means."""
+    for detail in error.grpc_status.details:
+        if detail.Unpack(absent := NamespaceNotFoundFailure()):
+            return Refused(f"there is no namespace {absent.namespace!r}")
     if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
         run = f"run {run_id}" if run_id else "run"
         return Refused(f"there is no {run} of {workflow_id!r}")

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from counterstep._connection import Refused
-from counterstep.reports import BATCH, SpansRefused, otlp_exporter
+from counterstep.reports import BATCH, SpansRefused, otlp_endpoint, otlp_exporter
 
 
 class Sink(Protocol):
@@ -77,7 +77,9 @@ class Collector:
 
     def _send(self, batch: Sequence[ReadableSpan]) -> None:
         if self._exporter.export(batch) is not SpanExportResult.SUCCESS:
-            raise Refused(f"nobody took {len(batch)} spans: {self._said.text or 'no reason given'}")
+            why = self._said.text or "no reason given"
+            where, variable = otlp_endpoint()
+            raise Refused(f"nobody took {len(batch)} spans: {why} (at {where}; {variable} says where)")
         self._spans += len(batch)
 
     def done(self) -> None:

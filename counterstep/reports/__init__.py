@@ -23,7 +23,7 @@ from counterstep.reports._log import saga_log, status_tree
 from counterstep.reports._mermaid import mermaid
 
 # Spans
-from counterstep.reports._otlp import otlp_exporter, spans_asked
+from counterstep.reports._otlp import otlp_endpoint, otlp_exporter, spans_asked
 from counterstep.reports._otlp_answers import SpansRefused
 from counterstep.reports._page import page
 
@@ -132,6 +132,7 @@ __all__ = [
     "SpanReporter",
     "SpansRefused",
     "options_for",
+    "otlp_endpoint",
     "otlp_exporter",
     "spans_asked",
     "span_resource",

@@ -25,6 +25,14 @@ def otlp_asked() -> bool:
     return "otlp" in named if named else any(os.environ.get(name) for name in _ENDPOINTS)
 
 
+def otlp_endpoint() -> tuple[str, str]:
+    """Give where spans are sent, and the variable that says so, or could."""
+    for name in _ENDPOINTS:
+        if os.environ.get(name):
+            return os.environ[name], name
+    return f"http://localhost:{4317 if _protocol() == 'grpc' else 4318}", _ENDPOINTS[1]
+
+
 def spans_asked() -> SpanExporter | None:
     """Give where a worker's spans go, if the environment asks for them; who can't have them is told, and served."""
     if not otlp_asked():
@@ -44,7 +52,7 @@ def otlp_exporter() -> SpanExporter:
     Raises:
         CounterstepError: when the protocol isn't known, or the extra ``otlp`` isn't installed.
     """
-    protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), "http/protobuf")
+    protocol = _protocol()
     if protocol not in _MADE_BY:
         raise CounterstepError(f"{_PROTOCOLS[1]}={protocol!r}: it can be {' or '.join(sorted(_MADE_BY))}")
     try:
@@ -52,3 +60,7 @@ def otlp_exporter() -> SpanExporter:
     except ImportError as error:
         needs = "exporting spans needs more: pip install 'counterstep[otlp]'"
         raise CounterstepError(f"{needs} ({error})") from None
+
+
+def _protocol() -> str:
+    return next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), "http/protobuf")

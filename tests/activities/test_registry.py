@@ -103,7 +103,7 @@ def test_a_retrieved_operation_keeps_its_types() -> None:
         ("create-netwrok", "create-netwrok isn't registered; did you mean create-network@1.2.0?"),
         ("create-network@2", "create-network@2 isn't registered; did you mean create-network@1.2.0?"),
         ("create-network@1.2.1", "create-network@1.2.1 isn't registered; did you mean create-network@1.2.0?"),
-        ("zzz", "zzz isn't registered; did you mean create-network@1.2.0, delete@1.0.0?"),
+        ("zzz@1.0.0", "zzz@1.0.0 isn't registered; no name that the modules offer is near"),
         ("delete@", "delete@: can't read the version range ''; write ^1.2, ~1.2, 1, 1.2 or >=1.2,<2"),
         (
             "delete@new",

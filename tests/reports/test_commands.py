@@ -120,6 +120,9 @@ async def test_commands_fail_in_one_line(counterstep: Command, tmp_path: Path) -
     rows = [
         (("report", "nobody"), "counterstep report: there is no run of 'nobody'"),
         (("report", "nobody", "-r", "x"), "counterstep report: there is no run x of 'nobody'"),
+        (("report", "nobody", "-n", "elsewhere"), "counterstep report: there is no namespace 'elsewhere'\n"),
+        (("watch", "nobody", "-n", "elsewhere"), "counterstep watch: there is no namespace 'elsewhere'\n"),
+        (("undo", "nobody", "-n", "elsewhere"), "counterstep undo: there is no namespace 'elsewhere'\n"),
         (("watch", "nobody"), "counterstep watch: there is no run of 'nobody'"),
         (("doctor", "--tls-ca-path", "/nothing"), "counterstep doctor: can't read /nothing: No such file or directory"),
         (("doctor", "-n", "elsewhere"), "counterstep doctor: Temporal refused: "),
@@ -134,6 +137,27 @@ async def test_commands_fail_in_one_line(counterstep: Command, tmp_path: Path) -
         1,
         True,
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("here:x", "'here:x' is no address, HOST:PORT: invalid port number"),
+        ("a b:7233", "'a b:7233' is no address, HOST:PORT: invalid international domain name"),
+    ],
+)
+def test_what_is_no_address(address: str, says: str) -> None:
+    """An address that can't be one is named as what it is."""
+    result = CliRunner().invoke(app, ["doctor", "--address", address])
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"counterstep doctor: {says}\n")
+
+
+def test_a_host_that_isnt_known() -> None:
+    """Why a host isn't reached is said in words."""
+    result = CliRunner().invoke(app, ["doctor", "--address", "nowhere.invalid:7233"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("counterstep doctor: can't reach Temporal at nowhere.invalid:7233: ")
+    assert "(failed to lookup address information: " in result.stderr and "tonic" not in result.stderr
 
 
 async def test_the_installed_command(

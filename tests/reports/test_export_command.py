@@ -140,11 +140,13 @@ async def test_it_fails_in_one_line(
             (("--query", "Nothing = 'x'"), "Temporal refused: invalid query: "),
             ((handle.id,), "nobody took 3 spans: "),
         ]
+        where = f"(at {receiver.url}; OTEL_EXPORTER_OTLP_ENDPOINT says where)\n"
         for args, line in rows:
             result = await counterstep("export", *args)
             assert (result.exit_code, result.stdout) == (1, ""), args
             assert result.stderr.startswith(f"counterstep export: {line}"), result.stderr
             assert result.stderr.count("\n") == 1, result.stderr
+        assert result.stderr.endswith(where)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon")
     result = await counterstep("export", handle.id)
     assert result.stderr == (

@@ -59,7 +59,7 @@ TEN = [
     "b c: name: must be letters, digits, '-' and '_', at most 100 of them",
     "append_parallel after a: steps: there are none; give it some, or leave it out",
     "h: duration: Input should be greater than 0 seconds",
-    "d: operation: nowhere@1.0.0 isn't registered; did you mean work@1.0.0, check@1.0.0?",
+    "d: operation: nowhere@1.0.0 isn't registered; no name that the modules offer is near",
     "e: undo: check@1.0.0 has none; declare one, or say no_undo",
     "i: input: refers to 'nope', and there is no such step; name one of the plan's",
     "a: input: number: Input should be a valid integer, unable to parse string as an integer",
