@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +18,18 @@ from temporalio.service import RPCError
 from counterstep.serving._ending import Ending
 from counterstep.serving._errors import StartError
 from counterstep.serving._program import TUNED, program
+
+_DIE_WITH_PARENT = """
+import os, signal, sys
+parent, *command = sys.argv[1:]
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+except (ImportError, OSError, AttributeError):
+    pass
+if os.getppid() == int(parent):
+    os.execv(command[0], command)
+"""
 
 
 @contextlib.asynccontextmanager
@@ -31,10 +45,22 @@ async def embedded(
         ending: what ends the process, and the server with it.
 
     Raises:
-        StartError: when the ``temporal`` binary isn't installed, or doesn't come up.
+        StartError: when the ``temporal`` binary isn't installed, or doesn't come up, or can't keep the file; after the
+            block, when the server had ended by itself.
     """
+    if database is not None and not database.parent.is_dir():
+        raise StartError(f"--dev-database: there is no folder {database.parent}")
     port, ui_port = _port(port), _port(ui_port)
-    command = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
+    command = [
+        *_dies_with_us(),
+        _binary(),
+        "server",
+        "start-dev",
+        "--ip",
+        "127.0.0.1",
+        "--log-level",
+        "error",
+    ]
     command += ["--port", str(port), "--ui-port", str(ui_port)]
     command += TUNED
     command += ["--db-filename", str(database)] if database else []
@@ -43,25 +69,50 @@ async def embedded(
     )
     if ending is not None:
         ending.at_once.append(server.kill)
+    watching = asyncio.create_task(_watched(server, ending))
     try:
         await _up(server, port, ending)
         print(f"Temporal: 127.0.0.1:{port}\nUI: http://127.0.0.1:{ui_port}", flush=True)
         yield f"127.0.0.1:{port}"
+        if watching.done() and watching.result():
+            raise StartError(f"the embedded Temporal ended by itself (exit code {server.returncode})")
     finally:
+        watching.cancel()
         with contextlib.suppress(ProcessLookupError):
             server.terminate()
         await server.wait()
 
 
+async def _watched(server: asyncio.subprocess.Process, ending: Ending | None) -> bool:
+    """Ask the process to end when the server has; say whether nobody else had."""
+    await server.wait()
+    if ending is None:
+        return True
+    alone = not ending.asked.is_set()
+    ending.asked.set()
+    return alone
+
+
+def _dies_with_us() -> tuple[str, ...]:
+    """Give what a command begins with, so that a process that is killed takes it along; only Linux can.
+
+    A program of its own says so: what runs between fork and exec of a process with threads can't be Python. The
+    thread that starts it counts as the process: it is the one that the event loop is in.
+    """
+    if sys.platform != "linux":
+        return ()
+    return (sys.executable, "-IS", "-c", _DIE_WITH_PARENT, str(os.getpid()))
+
+
 async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | None) -> None:
     for _ in range(300):
-        if ending is not None and ending.asked.is_set():
-            raise StartError("asked to end before the embedded Temporal was up")
         if server.returncode is not None:
             raise StartError(
                 "the embedded Temporal ended at once; see what its own command says: "
                 "temporal server start-dev"
             )
+        if ending is not None and ending.asked.is_set():
+            raise StartError("asked to end before the embedded Temporal was up")
         with contextlib.suppress(RuntimeError, RPCError):
             client = await Client.connect(f"127.0.0.1:{port}")
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
@@ -87,7 +138,7 @@ def _port(wanted: int) -> int:
             probe.bind(("127.0.0.1", wanted))
         except OSError:
             raise StartError(
-                f"port {wanted} is taken; end what listens there, "
-                "or take another with --dev-port and --ui-port (0: any)"
+                f"port {wanted} is taken; if a Temporal is there that is to be used, leave --dev out; else end what "
+                "listens there, or take another with --dev-port and --ui-port (0: any)"
             ) from None
         return int(probe.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -81,15 +82,49 @@ def test_dev_leaves_nothing_when_it_is_ended_early(launch: Launch) -> None:
     assert left(processes) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+def test_dev_is_killed_with_its_server(launch: Launch) -> None:
+    """SIGKILL of the worker: the embedded server ends too, so that the next start finds its port free."""
+    process = launch(*DEV, address=None)
+    process.until("Serving task queue")
+    processes = family(process.popen.pid)
+    process.signal(signal.SIGKILL)
+    assert process.ends() == -signal.SIGKILL
+    assert left(processes) == []
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_dev_ends_with_its_server(launch: Launch, processes: str) -> None:
+    """An embedded server that is killed ends the worker, with one message, the last one, and exit code 1."""
+    process = launch(*DEV, "--processes", processes, address=None)
+    process.until("Serving task queue")
+    [server] = [each for each in family(process.popen.pid) if each.name() == "temporal"]
+    server.kill()
+    assert process.ends() == 1
+    said = process.err.read_text().splitlines()[-1]
+    assert (
+        said
+        == f"counterstep worker: the embedded Temporal ended by itself (exit code -{int(signal.SIGKILL)})"
+    )
+
+
 def test_dev_says_when_its_port_is_taken(launch: Launch, dev_address: str) -> None:
     """Where the port is taken, the message says so, with exit code 1, and no process is left."""
     port = dev_address.rpartition(":")[2]
     process = launch("--dev", "--dev-port", port, "--ui-port", "0", address=None)
     assert process.ends() == 1
     assert process.err.read_text().strip() == (
-        f"counterstep worker: port {port} is taken; end what listens there, "
-        "or take another with --dev-port and --ui-port (0: any)"
+        f"counterstep worker: port {port} is taken; if a Temporal is there that is to be used, leave --dev out; "
+        "else end what listens there, or take another with --dev-port and --ui-port (0: any)"
     )
+
+
+def test_dev_database_needs_its_folder(launch: Launch) -> None:
+    """A database in a folder that isn't there: the message names the folder."""
+    process = launch(*DEV, "--dev-database", "/nowhere/dev.db", address=None)
+    assert process.ends() == 1
+    wanted = "counterstep worker: --dev-database: there is no folder /nowhere"
+    assert process.err.read_text().strip() == wanted
 
 
 async def test_dev_database_keeps_runs(launch: Launch, folder: Path, task_queue: str) -> None:
