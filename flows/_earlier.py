@@ -76,8 +76,9 @@ def answered_by(
     """Answer a call with what was taken out, if it succeeded and its output still fits; its effect is now this scope's."""
     if taken is None or not taken.answers:
         return None
+    status, output = taken.answer
     try:
-        result = tuple(called.output.load_value(value, taken.step) for value in taken.output)
+        result = tuple(called.output.load_value(value, taken.step) for value in output)
     except InvalidInput:
         return None
     run = scope.run
@@ -85,7 +86,7 @@ def answered_by(
     report = replace(_report(run, taken, called.definition), input=input, result=result)
     scope.children.append(lambda: report)
     run.calls.add(digest, report)
-    run.settled(taken.step, taken.status)
+    run.settled(taken.step, status)
     return report
 
 
@@ -96,7 +97,7 @@ def _report(run: Run, taken: Taken, definition: Definition) -> AnyReport:
         definition=definition,
         step=taken.step,
         input=taken.input,
-        outcome=taken.status,
+        outcome=taken.answer[0],
         timestamp=finished or None,
         finished=finished or None,
         skipped=taken.skipped,

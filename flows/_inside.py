@@ -14,7 +14,7 @@ from counterstep.reports import CLAIM, UNDOING, ChildHistory, RunHistory
 from flows import _lookup as lookup
 from flows._calls import call_digest
 from flows._handed import ALL, LEAVES_NOTHING, Handed
-from flows._left import Inside, Left, undone_in, unwound
+from flows._left import Inside, Left, skip_of, undone_in, unwound
 from flows._resume import RunRef, Taken
 from flows._undo import NotUndone
 
@@ -94,6 +94,8 @@ def _inside(run: RunHistory, child: ChildHistory, flow: str, known: _Known) -> I
 def _call(run: RunHistory, child: ChildHistory, flow: str, left: Handed) -> Taken:
     """Give the child as a call: it answers an equal one, or goes on where it left something."""
     ended = child.status == "completed"
+    skip = None if ended else skip_of(run, child.step, child.order)
+    left_run = RunRef(workflow_id=child.workflow_id, run_id=child.run_id)
     return Taken(
         step=child.step,
         digest=call_digest("flow", child.type, child.input, child.key),
@@ -111,5 +113,7 @@ def _call(run: RunHistory, child: ChildHistory, flow: str, left: Handed) -> Take
         ),
         timestamp=child.finished.isoformat() if child.finished else None,
         flow=flow,
-        run=RunRef(workflow_id=child.workflow_id, run_id=child.run_id) if left.steps and not ended else None,
+        run=left_run if left.steps and not (ended or skip) else None,
+        given=skip.value if skip else None,
+        skipped=f"skipped{skip}" if skip else None,
     )

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
-from counterstep.reports import UNDOING, RunHistory, StepHistory
+from counterstep.reports import UNDOING, Decision, RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carried_step import CarriedStep
 from flows._carry import Carried
@@ -108,23 +108,30 @@ def left_by(
         for taken in (*_carried(run, carried), *_run(run, inside.get(run.run_id, ()))):
             steps[taken.step] = merged(steps.get(taken.step), taken)
         undone |= dict.fromkeys(step.step for step in (carried.steps() if carried else ()) if step.undone)
-    undone |= dict.fromkeys(step for run in (*runs, *undoing) for step in undone_in(run))
+    ours = dict.fromkeys((*(step for run in (*runs, *undoing) for step in undone_in(run)), *more))
+    undone |= ours
     children = tuple(child for run in runs for child in inside.get(run.run_id, ()))
     undone |= dict.fromkeys(step for child in children for step in child.undone)
-    undone |= dict.fromkeys(more)
     tried = {step.step for run in (*runs, *undoing) for step in run.steps if step.is_undo} - set(undone)
-    standing = tuple(t for name, t in steps.items() if name not in undone and not _partly_undone(t, undone))
+    standing = tuple(
+        taken
+        for name, taken in steps.items()
+        if name not in undone and not _partly_undone(taken, undone if taken.given is None else ours)
+    )
     return Left(standing, tuple(undone), frozenset(tried), children)
 
 
 def _partly_undone(taken: Taken, undone: Iterable[str]) -> bool:
-    """Whether a child flow answers no call any more, since something in it was undone."""
+    """Whether a child flow answers no call any more, since something in it was undone.
+
+    One that an operator skipped may have undone itself before.
+    """
     return bool(taken.flow) and any(step.startswith(f"{taken.flow}/") for step in undone)
 
 
 def merged(before: Taken | None, new: Taken) -> Taken:
     """Give a step as it stands after two runs: what one of them did stays, though the other failed at it."""
-    if before is None or new.answers or before.status in (Status.FAILED, Status.SKIPPED):
+    if before is None or new.ended_well or before.status in (Status.FAILED, Status.SKIPPED):
         return new
     return new.model_copy(update={"status": Status.UNKNOWN, "output": ()})
 
@@ -163,14 +170,14 @@ def _run(run: RunHistory, inside: Sequence[Inside]) -> Iterator[Taken]:
     rows = [
         (step.order, _taken(run, step, step.settled))
         for step in run.forward()
-        if step.args and step.settled.verdict.called
+        if step.args and (step.settled.verdict.called or skip_of(run, step.step, step.last))
     ]
     rows += [(child.order, taken) for child in inside for taken in (*child.steps, child.call)]
     return (taken for _, taken in sorted(rows, key=lambda row: row[0]))
 
 
 def _taken(run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
-    header = step.header
+    header, skip = step.header, skip_of(run, step.step, step.last)
     whose = {"workflow": header.workflow or run.workflow_id, "origin": header.origin or run.origin}
     return Taken(
         step=step.step,
@@ -180,12 +187,27 @@ def _taken(run: RunHistory, step: StepHistory, settled: Settled) -> Taken:
         key=header.key,
         status=settled.status,
         output=settled.output,
-        skipped=settled.skipped,
+        skipped=f"skipped{skip}" if skip else settled.skipped,
+        given=skip.value if skip else None,
         verdict=settled.verdict.to_json(),
         header=header.model_copy(update=whose),
         timestamp=step.finished.isoformat() if step.finished else None,
         error=settled.failure,
     )
+
+
+def skip_of(run: RunHistory, step: str, last: int) -> Decision | None:
+    """Give the word of an operator who skipped a step, not its undo, if nothing was asked of it since.
+
+    Args:
+        run: that the step is of.
+        step: its name.
+        last: the event with which it was last asked for.
+    """
+    undo = run.undo_of(step)
+    parked = undo.last if undo is not None and undo.last > last else None
+    skips = (d for o, d in run.decisions if o > last and (parked is None or o < parked))
+    return next((d for d in skips if d.action == "skip" and d.step == step), None)
 
 
 def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:

@@ -164,7 +164,7 @@ class Untraced:
 def _answers(run: RunHistory) -> Iterator[tuple[str | None, str, tuple[Json, ...]]]:
     """Give the outputs of steps that a run needn't run, since the one that it went on from did."""
     earlier = TakenOver.model_validate(run.earlier or {})
-    return ((taken.key, taken.step, taken.output) for taken in earlier.steps if taken.answers)
+    return ((taken.key, taken.step, taken.answer[1]) for taken in earlier.steps if taken.answers)
 
 
 def _ended_well(trace: StepHistory) -> bool:

@@ -103,6 +103,8 @@ class Taken(BaseModel):
         error: its failure, if it has one.
         flow: of a child flow that was called: the namespace of its steps.
         run: of such a child that failed and left something: its run.
+        given: of one that an operator skipped: the output that came with it, in a list of one, or nothing in an empty
+            one. Its status stays what it was, for its undo.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,24 +125,36 @@ class Taken(BaseModel):
     error: Failure | None = None
     flow: str = ""
     run: RunRef | None = None
+    given: tuple[Json, ...] | None = None
 
     @property
     def carried(self) -> Verdict:
         """What is known of a step that runs again; one that succeeded left its effect, whatever comes."""
         verdict = Verdict.from_json(self.verdict)
-        return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or self.answers)
+        return replace(verdict, failures=0, losses=0, unknown=verdict.unknown or self.ended_well)
 
     @property
     def answers(self) -> bool:
         """Whether an equal call need not run again."""
+        return self.ended_well or self.given is not None
+
+    @property
+    def answer(self) -> tuple[Status, tuple[Json, ...]]:
+        """How it ended for its flow, and with which output."""
+        return (self.status, self.output) if self.given is None else (Status.SKIPPED, self.given)
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it ended as it should have, whatever an operator said."""
         return self.status in (Status.DONE, Status.SKIPPED)
 
     @property
     def settled(self) -> Settled:
         """How it ended, as its undo is told."""
         error = None if self.error is None else self.error.as_error()
+        skipped = self.skipped if self.given is None else None
         return Settled(
-            self.status, Verdict.from_json(self.verdict), self.output, error=error, skipped=self.skipped
+            self.status, Verdict.from_json(self.verdict), self.output, error=error, skipped=skipped
         )
 
     def record(self, order: int) -> UndoRecord | None:

@@ -173,7 +173,7 @@ class Services:
         """Fill in what a registered operation says; one whose undo was tried is neither done nor undone."""
         if taken.flow:
             return self._child(run, taken)
-        update: dict[str, Any] = {"status": Status.UNKNOWN, "output": ()} if tried else {}
+        update: dict[str, Any] = {"status": Status.UNKNOWN, "output": (), "given": None} if tried else {}
         if taken.undo is None:
             try:
                 operation: Op[Any, Any] = self._registry.retrieve(taken.definition)

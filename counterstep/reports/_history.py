@@ -272,6 +272,7 @@ class _Making:
 def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyReport:
     step, workflow, origin = taken["step"], str(header.workflow), str(header.origin)
     ended = taken["timestamp"] and datetime.fromisoformat(taken["timestamp"])
+    given = taken.get("given")  # with an operator's skip
     return Report(
         id=report_id(
             Identity(namespace=namespace, workflow=workflow, origin=origin, leg=header.leg, step=step)
@@ -279,7 +280,7 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
         definition=definition_of(taken["definition"], taken["description"]),
         step=step,
         input=taken["input"],
-        outcome=Status(taken["status"]),
+        outcome=Status(taken["status"]) if given is None else Status.SKIPPED,
         timestamp=ended or None,
         execution_series=ExecutionSeries(*header.series) if header.series else None,
         key=taken["key"],
@@ -288,7 +289,7 @@ def _taken(taken: dict[str, Any], header: StepHeader, namespace: str) -> AnyRepo
         answered_from=(workflow, origin),
         is_flow=bool(taken["flow"]),
         kind=Kind.CHILD if taken["flow"] else Kind.OPERATION,
-        result=tuple(taken["output"]),
+        result=tuple(taken["output"] if given is None else given),
     )
 
 
