@@ -114,7 +114,7 @@ class Control:
         unwinding: whether the flow unwinds, so that what is asked changes nothing any more.
         local: the local activities that are at work.
         arriving: whether the end that was asked for hasn't reached the author's code yet.
-        early: decisions that came before the flow had begun, by name of the approval; whether each is a rejection.
+        early: decisions that came before the flow waited for them, by name of the approval; whether each is a rejection.
     """
 
     paused: bool = False
@@ -129,7 +129,7 @@ class Control:
     unwinding: bool = False
     local: dict[asyncio.Task[Any], Local] = field(default_factory=dict)
     arriving: bool = False
-    early: dict[str, tuple[Decision, bool]] = field(default_factory=dict)
+    early: dict[str, list[tuple[Decision, bool]]] = field(default_factory=dict)
     _arrives: asyncio.Task[None] | None = None
 
     @property
@@ -231,9 +231,9 @@ class Control:
             ApprovalTimedOut: when nobody decided in time.
         """
         waiting = self.approvals[name] = Approval(name, asked)
-        early = next((known for known in waiting.names if known in self.early), None)
+        early = next((known for known in waiting.names if self.early.get(known)), None)
         if early is not None:
-            decision, rejected = self.early.pop(early)
+            decision, rejected = self.early[early].pop(0)
             waiting.decide(decision, rejected=rejected)
         try:
             await workflow.wait_condition(

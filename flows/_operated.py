@@ -224,7 +224,7 @@ def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> str | None
     """Decide an approval, and give its full name, for who reads the history; of one that comes early it isn't known yet."""
     found = flow._asked.waiting(decision.name)
     if not found:
-        flow._asked.early[decision.name] = (decision, rejected)
+        flow._asked.early.setdefault(decision.name, []).append((decision, rejected))
         return None
     found[0].decide(decision, rejected=rejected)
     return found[0].name
@@ -234,7 +234,8 @@ def _must_wait(flow: Operated, name: str) -> None:
     """Refuse a decision that nothing waits for, or more than one approval.
 
     A worker that doesn't remember a run, whose first task asked for nothing, replays that task together with the update,
-    and after it: then the decision is kept until the flow comes to wait for it.
+    and after it: then the decision is kept until the flow comes to wait for it. So is one that Temporal applies again to
+    a run that was reset to a point before it.
     """
     control = flow._asked
     if flow._resolving:
@@ -243,6 +244,6 @@ def _must_wait(flow: Operated, name: str) -> None:
     if len(found) > 1:
         names = ", ".join(approval.name for approval in found)
         raise InvalidInput(f"approval {name!r} waits in several flows; say which: {names}")
-    if not found and hasattr(flow, "_scope"):
+    if not found and hasattr(flow, "_scope") and not flow._at.run.guard.replaying_before:
         names = ", ".join(approval.name for approval in control.waiting()) or "none"
         raise InvalidInput(f"approval {name!r} isn't waiting; waiting now: {names}")

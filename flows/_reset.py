@@ -27,12 +27,23 @@ class ResetGuard:
     def __init__(self) -> None:
         """Begin to watch; must be made when the run begins."""
         self._pending = False
+        self._noticed_one = False
         self._error: ResetAfterUndo | None = None
         self._asking: asyncio.Task[list[str]] | None = None
         workflow.register_random_seed_callback(self._noticed)
         info = workflow.info()
         if info.run_id != info.original_execution_run_id and workflow.patched("reset-at-start"):
-            self._pending = True
+            self._noticed(0)
+
+    @property
+    def replaying_before(self) -> bool:
+        """Whether this run is a reset one that hasn't come to its reset point, or has it in the task at hand.
+
+        What Temporal applies again of what came after that point is heard before the reset is noticed. Of a run that was
+        reset before, only the first reset counts.
+        """
+        info = workflow.info()
+        return info.run_id != info.original_execution_run_id and not self._noticed_one
 
     @property
     def pending(self) -> bool:
@@ -76,4 +87,4 @@ class ResetGuard:
         return [str(step) for step in found]
 
     def _noticed(self, _seed: int) -> None:
-        self._pending = True
+        self._pending = self._noticed_one = True

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+import pytest
 from temporalio import workflow
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from activities import EmptyInput
 from flows import Sequence, start
 from tests.conftest import Serve
-from tests.support import World, new_id
+from tests.support import World, eventually, new_id, reset
 
 with workflow.unsafe.imports_passed_through():
+    from tests.flows.test_reset import task_ends
     from tests.sagas.operations import Given, work
 
 
@@ -58,3 +61,57 @@ async def test_a_decision_is_replayed(serve: Serve, world: World, task_queue: st
     world.switch("go-work")
     async with serve(work, Asks) as client:
         assert await asyncio.wait_for(client.get_workflow_handle(handle.id).result(), 60) == "ann"
+
+
+class AsksTwice(Sequence[EmptyInput, list[str | None]], id="asks-twice", version="1.0.0"):
+    """A step, then an approval, twice."""
+
+    async def run(self, input: EmptyInput) -> list[str | None]:
+        found = []
+        for number in (1, 2):
+            await self.execute(work, Given(number=number))
+            found.append((await self.approval("go")).by)
+        return found
+
+
+@pytest.mark.parametrize("task", [0, 1])
+async def test_a_reset_run_hears_decisions_again(
+    serve: Serve, world: World, task_queue: str, task: int, cache: int
+) -> None:
+    """Temporal applies again what came after the reset point: in their order they are kept until they are waited for."""
+    async with serve(work, AsksTwice, cache=cache) as client:
+        handle = await start(client, AsksTwice, EmptyInput(), id=new_id(), task_queue=task_queue)
+        for step, by in (("go", "ann"), ("go.2", "bob")):
+            await approved(handle, step, by)
+        assert await asyncio.wait_for(handle.result(), 60) == ["ann", "bob"]
+        again = await reset(client, handle, (await task_ends(handle))[task])
+        assert await asyncio.wait_for(again.result(), 60) == ["ann", "bob"]
+
+
+async def test_a_reset_run_refuses_what_comes_later(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """Once it goes on, a decision that nothing waits for is refused as ever."""
+    world.switch("hold-work.2")
+    async with serve(work, AsksTwice, cache=cache) as client:
+        handle = await start(client, AsksTwice, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await approved(handle, "go", "ann")
+        await world.until("work.2")
+        again = await reset(client, handle, (await task_ends(handle))[0])
+        await eventually(lambda: world.calls.count("work.2") == 2)
+        with pytest.raises(WorkflowUpdateFailedError):
+            await again.execute_update("approve", {"name": "go"})
+        world.switch("go-work.2")
+        await approved(again, "go.2", "bob")
+        assert await asyncio.wait_for(again.result(), 60) == ["ann", "bob"]
+
+
+async def approved(handle: WorkflowHandle[Any, Any], step: str, by: str) -> None:
+    """Approve once a step waits; a worker that doesn't remember the run may hear of it before it waits again."""
+    for _ in range(600):
+        if (await handle.query("status"))["steps"].get(step) == "waiting for approval":
+            with contextlib.suppress(WorkflowUpdateFailedError):
+                await handle.execute_update("approve", {"name": "go", "by": by})
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it never waited")
