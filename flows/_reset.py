@@ -31,9 +31,8 @@ class ResetGuard:
         self._error: ResetAfterUndo | None = None
         self._asking: asyncio.Task[list[str]] | None = None
         workflow.register_random_seed_callback(self._noticed)
-        info = workflow.info()
-        if info.run_id != info.original_execution_run_id and workflow.patched("reset-at-start"):
-            self._noticed(0)
+        self._of_reset = workflow.info().run_id != workflow.info().original_execution_run_id
+        self._asked_at_start = False
 
     @property
     def replaying_before(self) -> bool:
@@ -42,8 +41,7 @@ class ResetGuard:
         What Temporal applies again of what came after that point is heard before the reset is noticed. Of a run that was
         reset before, only the first reset counts.
         """
-        info = workflow.info()
-        return info.run_id != info.original_execution_run_id and not self._noticed_one
+        return self._of_reset and not self._noticed_one
 
     @property
     def pending(self) -> bool:
@@ -61,10 +59,18 @@ class ResetGuard:
         Raises:
             ResetAfterUndo: naming the steps that were undone.
         """
+        self._see_start()
         if self._pending and self._error is None:
             await self._look()
         if self._error is not None:
             raise self._error
+
+    def _see_start(self) -> None:
+        """Notice a reset to before anything was asked of Temporal; where nothing is, replay may run several tasks as one."""
+        if self._of_reset and not self._asked_at_start:
+            self._asked_at_start = True
+            if workflow.patched("reset-at-start"):
+                self._noticed(0)
 
     async def _look(self) -> None:
         self._asking = self._asking or asyncio.create_task(self._undone())

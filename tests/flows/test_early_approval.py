@@ -115,3 +115,25 @@ async def approved(handle: WorkflowHandle[Any, Any], step: str, by: str) -> None
                 return
         await asyncio.sleep(0.05)
     raise AssertionError("it never waited")
+
+
+class AsksFirst(Sequence[EmptyInput, str | None], id="asks-first", version="1.0.0"):
+    """An approval, before anything is asked of Temporal, then a step."""
+
+    async def run(self, input: EmptyInput) -> str | None:
+        by = (await self.approval("go")).by
+        await self.execute(work, Given())
+        return by
+
+
+@pytest.mark.parametrize("task", [0, 1, 2])
+async def test_a_reset_before_anything_was_asked(
+    serve: Serve, world: World, task_queue: str, task: int, cache: int
+) -> None:
+    """Replay may run the tasks that asked for nothing as one: the reset is noticed where something is, in each of them."""
+    async with serve(work, AsksFirst, cache=cache) as client:
+        handle = await start(client, AsksFirst, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await approved(handle, "go", "ann")
+        assert await asyncio.wait_for(handle.result(), 60) == "ann"
+        again = await reset(client, handle, (await task_ends(handle))[task])
+        assert await asyncio.wait_for(again.result(), 60) == "ann"
