@@ -104,8 +104,7 @@ MUTANTS = (
     ),
     _mutant(
         "a reset isn't noticed", "flows/_reset.py",
-        "    def _noticed(self, _seed: int) -> None:\n        self._pending = True",
-        "    def _noticed(self, _seed: int) -> None:\n        self._pending = False", RESET,
+        "self._pending = self._noticed_one = True", "self._noticed_one = True", RESET,
     ),
     _mutant(
         "a step that a reset's server dispatched runs", "activities/_run.py",
