@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio.exceptions import ApplicationError
 
 from activities._json import Json, size
@@ -27,9 +27,12 @@ class Told(BaseModel):
 
     @classmethod
     def by(cls, error: BaseException | None) -> Told | None:
-        """Read it; ``None`` where a failure tells nothing, since it is another one or would have been too large."""
+        """Read it; ``None`` where a failure tells nothing: it is another one, was too large, or can't be read."""
         stuck = isinstance(error, ApplicationError) and error.type == Stuck.__name__ and error.details
-        return cls.model_validate(stuck[0]) if stuck else None
+        try:
+            return cls.model_validate(stuck[0]) if stuck else None
+        except ValidationError:
+            return None
 
     def details(self) -> list[Json]:
         """Write it."""
