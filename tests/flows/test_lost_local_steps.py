@@ -6,6 +6,7 @@ did: the local steps in it took effect, and the history has nothing of them.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -146,3 +147,38 @@ async def test_a_step_elsewhere(serve: Serve, world: World, task_queue: str) -> 
         events = await events_of(handle)
     assert (events.count("WORKFLOW_TASK_FAILED"), "ACTIVITY_TASK_SCHEDULED" in events) == (1, False)
     assert world.calls == done_twice(Alone)
+
+
+class ByHand(Sequence[EmptyInput, None], id="by-hand", version="1.0.0"):
+    """Undoes its step itself."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.undo(await self.execute(slowly, input))
+
+
+@operation(id="slowly", version="1.0.0", placement="local")
+async def slowly(ctx: Context[World], input: EmptyInput) -> None:
+    """Record it."""
+    ctx.deps.record(ctx.step)
+
+
+@slowly.undo
+async def undo_slowly(ctx: Context[World], input: EmptyInput, outcome: Outcome[None]) -> None:
+    """Record its beginning; then wait for a switch, and record its end."""
+    ctx.deps.record("undo", ctx.step)
+    await ctx.deps.wait("go")
+    ctx.deps.record("undone", ctx.step)
+
+
+async def test_an_undo_is_not_interrupted(serve: Serve, world: World, task_queue: str) -> None:
+    """A cancel that comes while a local undo is at work, in a later task than it began, changes nothing about it."""
+    async with serve(slowly, ByHand) as client:
+        handle = await start(client, ByHand, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("undo", "slowly")
+        await handle.cancel()
+        while "WORKFLOW_EXECUTION_CANCEL_REQUESTED" not in await events_of(handle):
+            await asyncio.sleep(0.1)  # it is told with the task that follows, most of a task's time later
+        await asyncio.sleep(1)
+        world.switch("go")
+        await failure_of(handle, 60)
+    assert world.calls == ["slowly", ("undo", "slowly"), ("undone", "slowly")]
