@@ -72,7 +72,8 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
         raise InvalidInput(f"{who} is still open; let it end, or end it, first")
     left = await read(run)
     steps = tuple(taken for taken in left.steps if not taken.flow)
-    handed = Handed(steps=steps, pivoted=any(taken.header.pivot for taken in steps))
+    passed = any(taken.header.pivot for taken in steps) or any(child.pivoted for child in left.children)
+    handed = Handed(steps=steps, pivoted=passed)
     decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
     return _Known(handed, left.undone, left.all_tried, decided)
 
@@ -88,6 +89,7 @@ def _inside(run: RunHistory, child: ChildHistory, flow: str, known: _Known) -> I
         tried=frozenset(f"{flow}/{step}" for step in known.tried),
         decided=frozenset(f"{flow}/{step}" for step in known.decided),
         missing=named.not_undone,
+        pivoted=known.left.pivoted,
     )
 
 

@@ -38,6 +38,7 @@ class Inside:
         tried: steps of it whose undo was tried, and didn't succeed.
         decided: steps of it, or of flows in it, that undid themselves: left on purpose, or named as not undone.
         missing: what it couldn't undo.
+        pivoted: whether a pivot was passed in it, or in a flow in it.
     """
 
     call: Taken
@@ -48,6 +49,7 @@ class Inside:
     tried: frozenset[str] = frozenset()
     decided: frozenset[str] = frozenset()
     missing: tuple[NotUndone, ...] = ()
+    pivoted: bool = False
 
 
 @dataclass(frozen=True)

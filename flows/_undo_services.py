@@ -188,7 +188,7 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
         steps=tuple(taken for taken in remains.steps if taken.step not in gathered.left.decided),
         after=remains.after,
         not_undone=tuple(named.values()),
-        pivoted=pivoted(run, gathered.runs),
+        pivoted=pivoted(run, gathered.runs) or any(child.pivoted for child in gathered.left.children),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole

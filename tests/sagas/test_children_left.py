@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -153,3 +154,36 @@ async def test_a_cancelled_childs_own_policy_decided(
             await handle.result()
         world.switch("go-c")
     assert told(world) == [("first", "done")]
+
+
+@saga(id="no-way-back", version="1.0.0")
+def no_way_back(dag: Dag, params: EmptyInput) -> None:
+    """One step, which is the pivot."""
+    dag.append("p", work, {}, pivot=True)
+
+
+class Passing(Sequence[EmptyInput, None], id="passing", version="1.0.0"):
+    """A child that passes its pivot; then a step."""
+
+    policy = Policy(hold_timeout=timedelta(milliseconds=10))
+
+    async def run(self, input: EmptyInput) -> None:
+        """Run both."""
+        await self.execute(no_way_back, input, child=True)
+        await self.execute(work, Given(), step="c")
+
+
+@saga(id="around-passing", version="1.0.0", policy=Policy(hold_timeout=timedelta(milliseconds=10)))
+def around_passing(dag: Dag, params: EmptyInput) -> None:
+    """b, then that as a child."""
+    dag.append("b", work, {})
+    dag.flow("mid", Passing, {})
+
+
+async def test_a_pivot_two_levels_deep(serve: Serve, world: World, task_queue: str) -> None:
+    """Passed in a child's child, it is passed for all around it, also where the child failed: everything is kept."""
+    world.switch("fail-c")
+    async with serve(work, no_way_back, Passing, around_passing) as client:
+        handle = await start(client, around_passing, EmptyInput(), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(handle, 60))[0][0] == "Kept"
+    assert not any(isinstance(call, tuple) and call[0].startswith("undo") for call in world.calls)
