@@ -27,9 +27,18 @@ class Operator:
         return await asyncio.to_thread(self._temporal, "workflow", *args, "-w", self.handle.id, check=check)
 
     async def update(self, name: str, *inputs: str) -> str:
-        """Send an update; give the CLI's error, empty if there is none."""
+        """Send an update; give the CLI's error, empty if there is none.
+
+        Without a cache a workflow task may be lost after it answered a query; the next one hears of the update before it
+        comes to what waits. So a refusal that knows of nothing that waits is asked for a few times.
+        """
         args = [part for input in inputs for part in ("--input", input)]
-        return (await self("update", "execute", "--name", name, *args, check=False)).stderr.strip()
+        for _ in range(5):
+            said = (await self("update", "execute", "--name", name, *args, check=False)).stderr.strip()
+            if "waiting now: none" not in said:
+                break
+            await asyncio.sleep(0.2)
+        return said
 
     async def status(self) -> dict[str, Any]:
         """Ask the query ``status``."""
