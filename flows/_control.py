@@ -113,7 +113,6 @@ class Control:
         begun: whether the author's code has begun.
         unwinding: whether the flow unwinds, so that what is asked changes nothing any more.
         local: the local activities that are at work.
-        arriving: whether the end that was asked for hasn't reached the author's code yet.
         early: decisions that came before the flow waited for them, by name of the approval; whether each is a rejection.
     """
 
@@ -128,7 +127,6 @@ class Control:
     begun: bool = False
     unwinding: bool = False
     local: dict[asyncio.Task[Any], Local] = field(default_factory=dict)
-    arriving: bool = False
     early: dict[str, list[tuple[Decision, bool]]] = field(default_factory=dict)
     _arrives: asyncio.Task[None] | None = None
 
@@ -136,6 +134,11 @@ class Control:
     def ending(self) -> bool:
         """Whether the run is to unwind, whatever its policy says."""
         return self.cancelled or self.stopped is not None or self.expired
+
+    @property
+    def arriving(self) -> bool:
+        """Whether the end that was asked for hasn't reached the author's code yet."""
+        return self._arrives is not None and not self._arrives.done()
 
     @property
     def waits(self) -> bool:
@@ -188,7 +191,7 @@ class Control:
 
     def _end(self) -> None:
         if self.body is not None:
-            self.paused, self.arriving = False, True
+            self.paused = False
             for one in self.local.values():
                 one.cancel()
             self._arrives = asyncio.create_task(self._arrive(self.body))
@@ -207,7 +210,6 @@ class Control:
         await workflow.wait_condition(arrived)  # which is looked at once nothing else can go on
         while not arrived():
             await workflow.wait_condition(arrived)
-        self.arriving = False
         body.cancel()
 
     def waiting(self, name: str | None = None) -> list[Approval]:

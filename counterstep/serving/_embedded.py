@@ -51,19 +51,7 @@ async def embedded(
     if database is not None and not database.parent.is_dir():
         raise StartError(f"--dev-database: there is no folder {database.parent}")
     port, ui_port = _port(port), _port(ui_port)
-    command = [
-        *_dies_with_us(),
-        _binary(),
-        "server",
-        "start-dev",
-        "--ip",
-        "127.0.0.1",
-        "--log-level",
-        "error",
-    ]
-    command += ["--port", str(port), "--ui-port", str(ui_port)]
-    command += TUNED
-    command += ["--db-filename", str(database)] if database else []
+    command = (*_dies_with_us(), _binary(), *_options(port, ui_port, database))
     server = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )
@@ -81,6 +69,12 @@ async def embedded(
         with contextlib.suppress(ProcessLookupError):
             server.terminate()
         await server.wait()
+
+
+def _options(port: int, ui_port: int, database: Path | None) -> list[str]:
+    options = ["server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
+    options += ["--port", str(port), "--ui-port", str(ui_port), *TUNED]
+    return [*options, "--db-filename", str(database)] if database else options
 
 
 async def _watched(server: asyncio.subprocess.Process, ending: Ending | None) -> bool:
