@@ -161,10 +161,14 @@ def unwound(run: RunHistory) -> bool:
 
 
 def pivoted(run: RunHistory, runs: Iterable[RunHistory]) -> bool:
-    """Whether a flow's pivot was scheduled: in one of these runs, or, as its newest was told, in one before them."""
+    """Whether a flow's pivot was scheduled: in one of these runs, by a child that completed there, or in one before them."""
     carried = Carried.unpack(run.input)
-    told = carried is not None and carried.pivoted
-    return told or any(step.header.pivot for each in runs for step in each.forward())
+    if carried is not None and carried.pivoted:
+        return True
+    children = (child.beside for each in runs for child in each.child_runs)
+    return any(isinstance(told, dict) and told.get("pivoted") for told in children) or any(
+        step.header.pivot for each in runs for step in each.forward()
+    )
 
 
 def _run(run: RunHistory, inside: Sequence[Inside]) -> Iterator[Taken]:

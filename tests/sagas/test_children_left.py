@@ -187,3 +187,15 @@ async def test_a_pivot_two_levels_deep(serve: Serve, world: World, task_queue: s
         handle = await start(client, around_passing, EmptyInput(), id=new_id(), task_queue=task_queue)
         assert causes(await failure_of(handle, 60))[0][0] == "Kept"
     assert not any(isinstance(call, tuple) and call[0].startswith("undo") for call in world.calls)
+
+
+async def test_a_cancel_after_a_pivot_two_levels_deep(serve: Serve, world: World, task_queue: str) -> None:
+    """The cancelled child undid nothing, since a child of it had passed its pivot: what was before that is kept too."""
+    world.switch("hold-c")
+    async with serve(work, no_way_back, Passing, around_passing) as client:
+        handle = await start(client, around_passing, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("c")
+        await handle.cancel()
+        world.switch("go-c")
+        await failure_of(handle, 60)
+    assert not any(isinstance(call, tuple) and call[0].startswith("undo") for call in world.calls)
