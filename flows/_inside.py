@@ -74,7 +74,7 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
     steps = tuple(taken for taken in left.steps if not taken.flow)
     passed = any(taken.header.pivot for taken in steps) or any(child.pivoted for child in left.children)
     handed = Handed(steps=steps, pivoted=passed)
-    decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
+    decided = frozenset(taken.step for taken in steps) if unwound(run, left.children) else left.decided
     return _Known(handed, left.undone, left.all_tried, decided)
 
 

@@ -113,7 +113,7 @@ class UndoServices:
         client = activity.client()
         run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
         gathered = await gather(client, run, READ_CHILD)
-        return _handed(run, gathered, self._remains(gathered, set(), (), None if unwound(run) else _ALL))
+        return _handed(run, gathered, self._remains(gathered, set(), (), None if unwound(run, gathered.left.children) else _ALL))
 
     def _remains(
         self, gathered: Gathered, failed: set[str], already: tuple[str, ...], whose: Policy | None = None
@@ -181,14 +181,14 @@ class UndoServices:
 def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     """Give what a closed child left: to its parent, or, where it undid itself, to nobody."""
     told = Told.by(run.failure)
-    if unwound(run):
+    if unwound(run, gathered.left.children):
         return Handed(not_undone=told.not_undone if told else _stuck(run, gathered, remains))
     named = {left.step: left for left in (*remains.missing, *(told.not_undone if told else ()))}
     whole = Handed(
         steps=tuple(taken for taken in remains.steps if taken.step not in gathered.left.decided),
         after=remains.after,
         not_undone=tuple(named.values()),
-        pivoted=pivoted(run, gathered.runs) or any(child.pivoted for child in gathered.left.children),
+        pivoted=pivoted(run, gathered.runs, gathered.left.children),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole

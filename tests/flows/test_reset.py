@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from activities import Context, Outcome, operation
-from flows import Policy, Sequence, start
+from activities import Context, EmptyInput, Outcome, operation
+from flows import Dag, Policy, Sequence, saga, start
 from tests.conftest import Serve
 from tests.sample import FAST
+from tests.sagas.operations import Given, work
 from tests.support import World, causes, eventually, failure_of, new_id, reset
+from tests.undoing import done, undo
 
 
 @operation(id="step-one", version="1.0.0")
@@ -56,6 +59,21 @@ class PairKept(Sequence[int, int], id="pair-kept", version="1.0.0", policy=Polic
     async def run(self, input: int) -> int:
         first = await self.execute(one, input)
         return (await self.execute(two, first.output)).output
+
+
+@saga(id="kid", version="1.0.0")
+def kid(dag: Dag, params: EmptyInput) -> None:
+    """Two steps."""
+    dag.append("k1", work, {})
+    dag.append("k2", work, {})
+
+
+class Parent(Sequence[EmptyInput, None], id="parent", version="1.0.0"):
+    """A step, then a child."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(work, Given(), step="a")
+        await self.execute(kid, input, child=True)
 
 
 class AtOnce(Sequence[int, int], id="at-once", version="1.0.0"):
@@ -136,6 +154,25 @@ async def test_reset_after_a_sibling_reset_unwound_is_refused(
         run_c = await reset(client, a, ends[1])
         assert causes(await failure_of(run_c))[0][0] == "ResetAfterUndo"
         assert world.calls == before
+
+
+@pytest.mark.parametrize("task", [0, 1, 2])
+async def test_reset_of_a_run_whose_child_is_open(
+    serve: Serve, world: World, task_queue: str, task: int, cache: int
+) -> None:
+    """Temporal cancels the child, which unwinds; the reset run is refused, and `undo` undoes what was before."""
+    world.switch("hold-k2")
+    async with serve(work, kid, Parent, cache=cache) as client:
+        handle = await start(client, Parent, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("k2")
+        again = await reset(client, handle, (await task_ends(handle))[task])
+        assert causes(await failure_of(again, 60))[0][0] == "ResetAfterUndo"
+        await failure_of(client.get_workflow_handle(f"{handle.id}/kid"), 60)
+        assert await undo(client, task_queue, again) == done("a", already=("kid/k2", "kid/k1"))
+    assert [call for call in world.calls if isinstance(call, tuple)] == [
+        ("undo k2", "unknown"), ("undo k1", "done"), ("undo a", "done"),
+    ]  # fmt: skip
+    assert [world.calls.count(step) for step in ("a", "k1", "k2")] == [1, 1, 1]
 
 
 async def test_open_step_at_the_reset_point_calls_no_handler(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from activities import EmptyInput
-from flows import Dag, Policy, Saga, Sequence, saga, start
+from activities import EmptyInput, Retry
+from flows import Dag, Policy, Saga, Sequence, SequenceFailed, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, work
 from tests.support import World, causes, failure_of, new_id
@@ -199,3 +200,48 @@ async def test_a_cancel_after_a_pivot_two_levels_deep(serve: Serve, world: World
         world.switch("go-c")
         await failure_of(handle, 60)
     assert not any(isinstance(call, tuple) and call[0].startswith("undo") for call in world.calls)
+
+
+@saga(id="no-way-back-failing", version="1.0.0", policy=Policy(hold_timeout=timedelta(milliseconds=10)))
+def no_way_back_failing(dag: Dag, params: EmptyInput) -> None:
+    """The pivot, then a step."""
+    dag.append("p", work, {}, pivot=True)
+    dag.append("q", work, {}, retry=Retry(max_attempts=2))
+
+
+class Catching(Sequence[EmptyInput, None], id="catching", version="1.0.0"):
+    """A step, a child that passes its pivot, and whose failure is caught; then a step."""
+
+    policy = Policy(hold_timeout=timedelta(milliseconds=10))
+
+    async def run(self, input: EmptyInput) -> None:
+        """Run all."""
+        await self.execute(work, Given(), step="a")
+        with suppress(SequenceFailed):
+            await self.execute(no_way_back_failing, input, child=True)
+        await self.execute(work, Given(number=1), step="c")
+
+
+@saga(id="around-catching", version="1.0.0", policy=Policy(hold_timeout=timedelta(milliseconds=10)))
+def around_catching(dag: Dag, params: EmptyInput) -> None:
+    """b, then that as a child."""
+    dag.append("b", work, {})
+    dag.flow("mid", Catching, {})
+
+
+async def test_a_cancel_after_a_pivot_that_a_failed_child_passed(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """The pivot's flow had failed since: what its parent kept is kept by the root too, and left to `undo`."""
+    for switch in ("fail-q", "hold-c"):
+        world.switch(switch)
+    async with serve(work, no_way_back_failing, Catching, around_catching) as client:
+        handle = await start(client, around_catching, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("c")
+        await handle.cancel()
+        world.switch("go-c")
+        await failure_of(handle, 60)
+        assert not any(isinstance(call, tuple) and call[0].startswith("undo") for call in world.calls)
+        assert await undo(client, task_queue, handle) == done(
+            "mid/c", "mid/no-way-back-failing/p", "mid/a", "b"
+        )
