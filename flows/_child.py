@@ -139,7 +139,7 @@ class ExecutingChild:
         cancelled = await wait_for([starting])
         if (refused := starting.exception()) is not None:
             error = self._unstarted(refused)
-            self._settle(Settled(Status.FAILED, error=error), Handed())
+            self._settle(Settled(Status.FAILED, error=error), Handed(took_over=False))
             return error, cancelled
         handle = starting.result()
         if cancelled:
@@ -188,7 +188,8 @@ class ExecutingChild:
         self, error: BaseException, run_id: str | None, cancelled: bool
     ) -> tuple[BaseException, bool]:
         cause = error.cause if isinstance(error, ChildWorkflowError) and error.cause else error
-        kind, left = cause.type if isinstance(cause, ApplicationError) else "", Handed()
+        kind = cause.type if isinstance(cause, ApplicationError) else ""
+        left = Handed(took_over=kind not in REFUSED)
         if kind not in LEAVES_NOTHING:
             reading = asyncio.create_task(self._left(run_id))
             cancelled = await wait_for([reading]) or cancelled
@@ -213,8 +214,8 @@ class ExecutingChild:
     def _settle(self, settled: Settled, left: Handed) -> None:
         """Take over what it left, and show how it ended."""
         spec, run, now = self._spec, self._run, workflow.now()
-        if spec.resume_from is not None and not _refused(settled):
-            left_inside(run, spec.namespace)  # it had taken that over: what is left of it is what it left
+        if spec.resume_from is not None and left.took_over:
+            left_inside(run, spec.namespace)  # what is left of that is what it left
         self._handed = left = left.under(f"{spec.namespace}/")
         run.not_undone += left.not_undone
         if left.pivoted:
@@ -292,8 +293,3 @@ class ExecutingChild:
 async def _cancel_newest(id: str) -> None:
     with contextlib.suppress(ApplicationError):  # it has ended: its handle tells in a moment
         await workflow.get_external_workflow_handle(id).cancel()
-
-
-def _refused(settled: Settled) -> bool:
-    """Whether a child ended before it began, so that it took nothing over."""
-    return settled.failure is not None and settled.failure.type in REFUSED

@@ -22,10 +22,12 @@ class Gathered:
     Attributes:
         runs: of the flow and its resets, oldest first.
         left: what all of them left in place.
+        took_over: whether they went on from an earlier flow, whose steps are theirs.
     """
 
     runs: tuple[RunHistory, ...]
     left: Left
+    took_over: bool
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
         return (await gather(client, child, who)).left
 
     children = await inside(client, runs, who, read)
-    left = await asyncio.to_thread(left_by, runs, earlier, undoing, by.undone, children)
-    return Gathered(tuple(runs), left)
+    mine = earlier or TakenOver()
+    left = await asyncio.to_thread(left_by, runs, mine, undoing, by.undone, children)
+    return Gathered(tuple(runs), left, earlier is not None)
 
 
-async def _earlier(client: Client, runs: list[RunHistory], who: str) -> TakenOver:
+async def _earlier(client: Client, runs: list[RunHistory], who: str) -> TakenOver | None:
     """Give what a flow took over from another one, also if it ended between its claim and its reading."""
     for run in runs:
         if run.earlier:
@@ -84,4 +87,4 @@ async def _earlier(client: Client, runs: list[RunHistory], who: str) -> TakenOve
         if found is not None and await lookup.owner_of(client, found.ref.workflow_id, found.origin) == me:
             read = await lookup.read_history(client, found.ref.workflow_id, found.ref.run_id)
             return TakenOver(steps=(await gather(client, read, who)).left.steps)
-    return TakenOver()
+    return None

@@ -36,6 +36,8 @@ class Handed(BaseModel):
         after: what each step of it came after; each the one before it unless given.
         not_undone: what its own unwinding left.
         pivoted: whether its pivot was passed.
+        took_over: whether what an earlier run of it left was its own; of one that ended before, it is still its
+            parent's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +46,7 @@ class Handed(BaseModel):
     after: dict[str, tuple[str, ...]] | None = None
     not_undone: tuple[NotUndone, ...] = ()
     pivoted: bool = False
+    took_over: bool = True
 
     @classmethod
     def beside(cls, payload: Payload) -> Handed:

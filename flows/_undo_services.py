@@ -113,7 +113,10 @@ class UndoServices:
         client = activity.client()
         run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
         gathered = await gather(client, run, READ_CHILD)
-        return _handed(run, gathered, self._remains(gathered, set(), (), None if unwound(run, gathered.left.children) else _ALL))
+        itself = unwound(run, gathered.left.children)
+        remains = self._remains(gathered, set(), (), None if itself else _ALL)
+        left = _stuck(run, gathered, remains) if itself else _kept(run, gathered, remains)
+        return left.model_copy(update={"took_over": gathered.took_over})
 
     def _remains(
         self, gathered: Gathered, failed: set[str], already: tuple[str, ...], whose: Policy | None = None
@@ -178,11 +181,9 @@ class UndoServices:
         return spec or own
 
 
-def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
-    """Give what a closed child left: to its parent, or, where it undid itself, to nobody."""
+def _kept(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
+    """Give what a closed child left to its parent."""
     told = Told.by(run.failure)
-    if unwound(run, gathered.left.children):
-        return Handed(not_undone=told.not_undone if told else _stuck(run, gathered, remains))
     named = {left.step: left for left in (*remains.missing, *(told.not_undone if told else ()))}
     whole = Handed(
         steps=tuple(taken for taken in remains.steps if taken.step not in gathered.left.decided),
@@ -196,15 +197,15 @@ def _handed(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
     return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *whole.not_undone))
 
 
-def _stuck(run: RunHistory, gathered: Gathered, remains: Remains) -> tuple[NotUndone, ...]:
-    """Name what a child couldn't undo, where its failure doesn't; one that was cancelled undid everything."""
+def _stuck(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
+    """Name what a child that undid itself couldn't undo; one that was cancelled undid everything."""
+    told = Told.by(run.failure)
+    if told is not None:
+        return Handed(not_undone=told.not_undone)
     if run.status == "canceled":
-        return ()
-    steps = remains.steps
-    return (
-        *(NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in steps),
-        *remains.missing,
-    )
+        return Handed()
+    steps = (NotUndone(s.step, s.definition, _why(gathered.runs, s.step)) for s in remains.steps)
+    return Handed(not_undone=(*steps, *remains.missing))
 
 
 def _why(runs: Iterable[RunHistory], step: str) -> str:

@@ -11,8 +11,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from activities import Context, EmptyInput, Outcome, operation
 from flows import Dag, Policy, Sequence, saga, start
 from tests.conftest import Serve
-from tests.sample import FAST
 from tests.sagas.operations import Given, work
+from tests.sample import FAST
 from tests.support import World, causes, eventually, failure_of, new_id, reset
 from tests.undoing import done, undo
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
 
 from activities import EmptyInput
 from counterstep.reports import fetch_report
@@ -63,7 +65,31 @@ class Named(Sequence[EmptyInput, list[str]], id="typed", version="1.0.0"):
         return [(await self.execute(work, Given(number=7), step="t")).output.name]
 
 
-CHILDREN: dict[str, Any] = {"kid": kid, "undoing-kid": undoing_kid, "long": Long, "between": Between}
+class Plain(Sequence[EmptyInput, None], id="plain", version="1.0.0", policy=KEEP):
+    """The saga's steps as a sequence, which can go on."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(work, Given(), step="k1")
+        await self.execute(work, Given(number=1), step="k2")
+
+
+class Broken(Sequence[EmptyInput, None], id="plain", version="1.0.0"):
+    """The same, where it can't begin."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("not today")
+
+    async def run(self, input: EmptyInput) -> None:
+        await Plain._body(self, input)
+
+
+CHILDREN: dict[str, Any] = {
+    "plain": Plain,
+    "kid": kid,
+    "undoing-kid": undoing_kid,
+    "long": Long,
+    "between": Between,
+}
 
 
 class Parent(Sequence[str, None], id="parent", version="1.0.0", policy=KEEP):
@@ -199,6 +225,30 @@ async def test_what_a_refused_child_would_have_taken_over_stays(
     assert f"child kid (kid@1.0.0) of {first.id}/between failed and left something" in found[2][1]
     assert forward(world) == ["a", "b", "k1", "k2"]
     assert undone(world) == ["between/kid/k1", "between/b", "a"]
+
+
+async def test_what_a_child_would_have_taken_over_that_never_began_stays(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """A child that goes on is terminated before its first task: what an earlier one left is undone by its parent."""
+    world.switch("fail-k2")
+    async with serve(work, Plain, Parent) as client:
+        first = await run(client, task_queue, Parent, "plain")
+        await failure_of(first, 60)
+    async with serve(work, Broken, Unwinds) as client:
+        again = await run(client, task_queue, Unwinds, "plain", first)
+        child = client.get_workflow_handle(f"{again.id}/plain")
+        while True:
+            with suppress(RPCError):  # it isn't there yet
+                await child.terminate()
+                break
+        kind, message = causes(await failure_of(again, 60))[0]
+        assert (kind, message) == (
+            "RolledBack",
+            "parent@1.0.0 rolled back: plain (plain@1.0.0) failed: Terminated",
+        )
+    assert forward(world) == ["a", "k1", "k2"]
+    assert undone(world) == ["plain/k1", "a"]
 
 
 async def test_a_child_whose_answer_fits_no_more(serve: Serve, world: World, task_queue: str) -> None:
