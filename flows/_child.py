@@ -27,7 +27,7 @@ from activities._failure import Failure
 from activities._json import Json, size
 from activities._settled import Settled
 from activities._wire import StepHeader, json_payload
-from counterstep.reports import Report, report_id, step_summary
+from counterstep.reports import READ_CHILD, Report, left_summary, report_id, step_summary
 from flows._earlier import left_inside
 from flows._errors import SequenceFailed
 from flows._handed import ALL, LEAVES_NOTHING, REFUSED, Handed, spliced
@@ -40,9 +40,6 @@ from flows._undo import NotUndone, UndoRecord, Unwinding
 
 if TYPE_CHECKING:
     from flows._scope import Scope
-
-READ_CHILD = "counterstep-read-child"
-"""Local activity that reads what a child flow left, where it handed over nothing."""
 
 AnyReport = Report[Any, Any]
 
@@ -201,9 +198,7 @@ class ExecutingChild:
 
     async def _left(self, run_id: str | None) -> Handed:
         ref = RunRef(workflow_id=self._id, run_id=run_id)
-        left: Handed = await ask(
-            READ_CHILD, ref, result_type=Handed, summary=f"what did {self._spec.name} leave?"
-        )
+        left: Handed = await ask(READ_CHILD, ref, result_type=Handed, summary=left_summary(self._spec.name))
         return left
 
     def _untold(self, error: BaseException) -> Handed:

@@ -66,15 +66,17 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
+        if child.beside is not None:
+            return _Known(Handed.model_validate(child.beside))
         gone = NotUndone(ALL, child.type, f"the history of {child.workflow_id} is gone")
         return _Known(Handed(not_undone=(gone,)))
     if run.status == "running":
         raise InvalidInput(f"{who} is still open; let it end, or end it, first")
     left = await read(run)
     steps = tuple(taken for taken in left.steps if not taken.flow)
-    passed = any(taken.header.pivot for taken in steps) or any(child.pivoted for child in left.children)
+    passed = run.passed_pivot or any(child.pivoted for child in left.children)
     handed = Handed(steps=steps, pivoted=passed)
-    decided = frozenset(taken.step for taken in steps) if unwound(run, left.children) else left.decided
+    decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
     return _Known(handed, left.undone, left.all_tried, decided)
 
 

@@ -222,7 +222,7 @@ class Interpreter:
         while work is not None:
             try:
                 return await work
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):  # asked to end, or no workflow any more
                 raise
             except BaseException as error:
                 decided = await self._held(step, error)

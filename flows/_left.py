@@ -110,8 +110,7 @@ def left_by(
         for taken in (*_carried(run, carried), *_run(run, inside.get(run.run_id, ()))):
             steps[taken.step] = merged(steps.get(taken.step), taken)
         undone |= dict.fromkeys(step.step for step in (carried.steps() if carried else ()) if step.undone)
-    by_us = (step for run in runs for step in undone_in(run, inside.get(run.run_id, ())))
-    ours = dict.fromkeys((*by_us, *(step for run in undoing for step in undone_in(run)), *more))
+    ours = dict.fromkeys((*(step for run in (*runs, *undoing) for step in undone_in(run)), *more))
     undone |= ours
     children = tuple(child for run in runs for child in inside.get(run.run_id, ()))
     undone |= dict.fromkeys(step for child in children for step in child.undone)
@@ -139,42 +138,26 @@ def merged(before: Taken | None, new: Taken) -> Taken:
     return new.model_copy(update={"status": Status.UNKNOWN, "output": ()})
 
 
-def undone_in(run: RunHistory, inside: Iterable[Inside] = ()) -> list[str]:
+def undone_in(run: RunHistory) -> list[str]:
     """Give the steps that a run undid, and that weren't run again in it afterwards."""
-    return [undo.step for undo in undos_in(run, inside)]
+    return [undo.step for undo in undos_in(run)]
 
 
-def undos_in(run: RunHistory, inside: Iterable[Inside] = ()) -> list[StepHistory]:
+def undos_in(run: RunHistory) -> list[StepHistory]:
     """Give the undos of those steps."""
     last = {step.step: step.last for step in run.forward()}
     undos = [undo for undo in run.steps if undo.is_undo and undo.last > last.get(undo.step, 0)]
-    skips = run.skips if run.workflow_type == UNDOING or unwound(run, inside) else {}
+    skips = run.skips if run.workflow_type == UNDOING or unwound(run) else {}
     return [u for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
 
 
-def unwound(run: RunHistory, inside: Iterable[Inside] = ()) -> bool:
-    """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo.
-
-    Args:
-        run: that is closed.
-        inside: what its child flows left; one that failed tells here whether it had passed its pivot.
-    """
+def unwound(run: RunHistory) -> bool:
+    """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo."""
     told = Told.by(run.failure)
     kept = run.failure is not None and Failure.of(run.failure).type == Kept.__name__
     if run.status == "canceled":
-        return not pivoted(run, [run], inside)
+        return not run.passed_pivot
     return run.status == "failed" and not (kept or (told is not None and told.kept))
-
-
-def pivoted(run: RunHistory, runs: Iterable[RunHistory], inside: Iterable[Inside]) -> bool:
-    """Whether a flow's pivot was scheduled: in one of these runs, in a child flow of theirs, or in one before them."""
-    carried = Carried.unpack(run.input)
-    if (carried is not None and carried.pivoted) or any(child.pivoted for child in inside):
-        return True
-    children = (child.beside for each in runs for child in each.child_runs)
-    return any(isinstance(told, dict) and told.get("pivoted") for told in children) or any(
-        step.header.pivot for each in runs for step in each.forward()
-    )
 
 
 def _run(run: RunHistory, inside: Sequence[Inside]) -> Iterator[Taken]:

@@ -14,14 +14,13 @@ from temporalio.exceptions import ApplicationError
 from activities import InvalidInput, Operation, OperationNotFound, Registry
 from activities._failure import Failure
 from activities._json import PAYLOAD_LIMIT, size
-from counterstep.reports import CLAIM, UNDOING, RunHistory, in_legs
+from counterstep.reports import CLAIM, READ_CHILD, UNDOING, RunHistory, in_legs
 from flows import _lookup as lookup
 from flows._carry import Carried
-from flows._child import READ_CHILD
 from flows._errors import Stuck, original
 from flows._gathered import Gathered, Undoer, gather
 from flows._handed import ALL, Handed, spliced
-from flows._left import flow_origin, merged, pivoted, unwound
+from flows._left import flow_origin, merged, unwound
 from flows._left_plan import Untraced, all_plans_of, plans_of
 from flows._plan import OperationStep, Plan
 from flows._policy import Policy
@@ -113,7 +112,7 @@ class UndoServices:
         client = activity.client()
         run = await lookup.newest_of_chain(client, ref.workflow_id, ref.run_id)
         gathered = await gather(client, run, READ_CHILD)
-        itself = unwound(run, gathered.left.children)
+        itself = unwound(run)
         remains = self._remains(gathered, set(), (), None if itself else _ALL)
         left = _stuck(run, gathered, remains) if itself else _kept(run, gathered, remains)
         return left.model_copy(update={"took_over": gathered.took_over})
@@ -189,12 +188,14 @@ def _kept(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:
         steps=tuple(taken for taken in remains.steps if taken.step not in gathered.left.decided),
         after=remains.after,
         not_undone=tuple(named.values()),
-        pivoted=pivoted(run, gathered.runs, gathered.left.children),
+        pivoted=any(each.passed_pivot for each in gathered.runs)
+        or any(child.pivoted for child in gathered.left.children),
     )
     if size(whole.model_dump(mode="json")) <= PAYLOAD_LIMIT:
         return whole
     reason = f"it left {len(whole.steps)} steps, more than its parent can take over at once; undo its root"
-    return Handed(not_undone=(NotUndone(ALL, run.workflow_type, reason), *whole.not_undone))
+    missing = NotUndone(ALL, run.workflow_type, reason)
+    return Handed(not_undone=(missing, *whole.not_undone), pivoted=whole.pivoted)
 
 
 def _stuck(run: RunHistory, gathered: Gathered, remains: Remains) -> Handed:

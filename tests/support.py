@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
 
 TIMEOUT = 30.0
 
@@ -110,6 +112,18 @@ async def eventually(condition: Callable[[], Any], timeout: float = TIMEOUT) -> 
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         await asyncio.sleep(0.02)
+
+
+async def deleted(client: Client, id: str, run_id: str | None = None) -> None:
+    """Delete a closed run, as retention does, and wait until it is gone."""
+    run_id = run_id or (await client.get_workflow_handle(id).describe()).run_id
+    execution = WorkflowExecution(workflow_id=id, run_id=run_id)
+    request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+    await client.workflow_service.delete_workflow_execution(request)
+    with pytest.raises(RPCError, match="not found"):
+        while True:
+            await client.get_workflow_handle(id, run_id=run_id).describe()
+            await asyncio.sleep(0.1)
 
 
 def new_id(name: str = "run") -> str:

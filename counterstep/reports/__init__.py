@@ -58,7 +58,7 @@ from counterstep.reports._shape import Node, shape_of
 from counterstep.reports._span_export import BATCH, RunExporter, options_for
 from counterstep.reports._span_values import SpanOptions, span_resource
 from counterstep.reports._spans import Begun, spans_of
-from counterstep.reports._summary import step_summary
+from counterstep.reports._summary import READ_CHILD, left_summary, step_summary
 from counterstep.reports._terminal import render_tree
 from counterstep.reports._views import execution_reports, report_json, sequence_report_json, tree_json
 from counterstep.reports._words import colour_of, state_of_step
@@ -101,11 +101,13 @@ __all__ = [
     "ROOT",
     "PACKED",
     "carried_text",
+    "left_summary",
     "step_summary",
     "unpack",
     # Workflows of our own
     "CLAIM",
     "INTERNAL",
+    "READ_CHILD",
     "MARKS",
     "TOMBSTONE",
     "UNDOING",

@@ -15,11 +15,12 @@ from temporalio.api.history.v1 import HistoryEvent
 from activities._json import Json
 from activities._spans import Trace
 from activities._wire import HEADER, StepHeader
-from counterstep.reports._payloads import beside_of, exception_of, json_of, time_of
+from counterstep.reports._payloads import beside_of, exception_of, json_of, summary_of, time_of
 from counterstep.reports._recorded import ROOT, unpack
 from counterstep.reports._report import Decision
 from counterstep.reports._run_history import ChildHistory, InlinePlan, RunHistory, TimerHistory
 from counterstep.reports._steps import Steps
+from counterstep.reports._summary import READ_CHILD, child_in
 
 _LOCAL = "core_local_activity"
 _RESULTS = {
@@ -112,9 +113,8 @@ class _Reader:
             self._close["new_run_id"] = attributes.new_run_id
 
     def _timer_started(self, event: HistoryEvent, attributes: Any) -> None:
-        name = json_of(event.user_metadata.summary)
         self._timers[event.event_id] = TimerHistory(
-            name=name if isinstance(name, str) else "",  # one that is encoded isn't known
+            name=summary_of(event),
             order=event.event_id,
             started=time_of(event),
             duration=attributes.start_to_fire_timeout.ToTimedelta(),
@@ -193,6 +193,8 @@ class _Reader:
         kind, result = about["activity_type"], attributes.details.get("result")
         if kind in _RESULTS and result is not None:
             self._results[_RESULTS[kind]] = json_of(result.payloads[0])
+        elif kind == READ_CHILD and result is not None:
+            self._child_left(child_in(summary_of(event)), json_of(result.payloads[0]))
         elif kind == _PLAN_INLINE and result is not None:
             self._inline += _inline_plan(event, json_of(result.payloads[0]))
         elif _STEP.match(kind):
@@ -238,6 +240,12 @@ class _Reader:
 
     def _child_workflow_execution_terminated(self, event: HistoryEvent, attributes: Any) -> None:
         self._child(attributes, status="terminated", finished=time_of(event))
+
+    def _child_left(self, step: str, told: Json) -> None:
+        """Take note of what a child left that failed; its step's newest one."""
+        asked = next((n for n, child in reversed(self._children.items()) if child.step == step), None)
+        if asked is not None:
+            self._children[asked] = replace(self._children[asked], beside=told)
 
     def _child(self, attributes: Any, **values: Any) -> None:
         child = self._children[attributes.initiated_event_id]

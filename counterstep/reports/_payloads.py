@@ -38,6 +38,12 @@ def json_of(payload: Payload) -> Json:
         return None if encoding in _READABLE else {UNREADABLE: encoding.decode(errors="replace")}
 
 
+def summary_of(event: HistoryEvent) -> str:
+    """Give what an event says of itself for Temporal's UI; nothing where that is encoded."""
+    text = json_of(event.user_metadata.summary)
+    return text if isinstance(text, str) else ""
+
+
 def beside_of(payload: Payload) -> Json:
     """Give what stands beside a child flow's result."""
     text = payload.metadata.get(HEADER)

@@ -140,7 +140,7 @@ class ChildHistory:
         result: as JSON, in a tuple of one.
         failure: how it failed.
         key: of the call.
-        beside: what it handed to its parent beside its result, as JSON.
+        beside: what it handed to its parent beside its result, or its parent read when it failed, as JSON.
         part: which of the linked traces of a large run it is in.
         flows: definitions of the inline flows that it is in, outermost first; ``None`` where its parent isn't ours.
     """
@@ -161,6 +161,11 @@ class ChildHistory:
     beside: Json = None
     part: int = 0
     flows: tuple[str, ...] | None = None
+
+    @property
+    def passed_pivot(self) -> bool:
+        """Whether it told its parent that its pivot was passed."""
+        return isinstance(self.beside, dict) and bool(self.beside.get("pivoted"))
 
     def flow_of(self, workflow_id: str) -> str | None:
         """Give the namespace of its steps, if it is a child flow of a run of a workflow id."""
@@ -300,6 +305,17 @@ class RunHistory:
     def flow_origin(self) -> str:
         """The run id in which the flow itself began."""
         return str(self.carried["origin"]) if self.carried else self.origin
+
+    @property
+    def passed_pivot(self) -> bool:
+        """Whether a pivot was scheduled: in it, in a child flow that ended, or in a run that it goes on from."""
+        before = (taken["header"].get("pivot") for taken in (self.earlier or {}).get("steps", ()))
+        return bool(
+            (self.carried or {}).get("pivoted")
+            or any(before)
+            or any(step.header.pivot for step in self.forward())
+            or any(child.passed_pivot for child in self.child_runs)
+        )
 
     @property
     def unwinding(self) -> bool:

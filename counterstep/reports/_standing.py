@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from activities import Definition, Status
+from activities import Definition
 from counterstep.reports._asked import Asked
 from counterstep.reports._report import Kind, Report, Waiting
 from counterstep.reports._run_history import RunHistory
@@ -32,7 +32,6 @@ def waiting_of(
         undos: that it did of the steps of its child flows, by its own names.
         flow: what it is.
     """
-    pivoted = any(s.header.pivot and s.settled.status is not Status.FAILED for s in run.forward())
     newest = max((leg for name in reports if (leg := _leg_of(name)) is not None), default=None)
     for name, state in asked.open:
         if state == "next attempt":
@@ -40,7 +39,7 @@ def waiting_of(
         about = reports.get(name)
         if state == "parked":
             about = undos.get(name) or (about and about.undo)
-        back = state == "parked" or not (pivoted or about is None or about.kind is Kind.APPROVAL)
+        back = state == "parked" or not (run.passed_pivot or about is None or about.kind is Kind.APPROVAL)
         yield Waiting(
             step=_LEG.sub("", name, count=1) if _leg_of(name) == newest else name,
             state=state,

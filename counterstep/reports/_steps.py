@@ -15,7 +15,7 @@ from activities import Failure
 from activities._json import Json
 from activities._settled import Settled, ended_badly, ended_well
 from activities._wire import HEADER, StepHeader, Verdict, json_payload
-from counterstep.reports._payloads import exception_of, json_of, readable, time_of
+from counterstep.reports._payloads import exception_of, json_of, readable, summary_of, time_of
 from counterstep.reports._report import Execution
 from counterstep.reports._run_history import UNDO, StepHistory
 from counterstep.reports._summary import description_in
@@ -176,7 +176,7 @@ class Steps:
         if step is None:
             name = header.step or (key.removesuffix(".undo") if undo else key)
             step = self._steps[key] = _Step(name, kind, header, args, asked, event.event_id, asked)
-            step.summary = description_in(_summary(event), key, kind)
+            step.summary = description_in(summary_of(event), key, kind)
         else:
             step.again()
         step.args, step.open, step.last, step.carried = args, True, event.event_id, before
@@ -202,11 +202,6 @@ def _well(payload: Payload, before: Verdict, *, local: bool) -> Settled:
         shown = json_of(payload)
         payload = json_payload({"output": shown} if local else shown)
     return ended_well(payload, before, local=local)
-
-
-def _summary(event: HistoryEvent) -> str:
-    text = json_of(event.user_metadata.summary)
-    return text if isinstance(text, str) else ""
 
 
 def _iso(text: str | None, default: datetime) -> datetime:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 
 from activities import EmptyInput, Retry
 from counterstep._findings import Bounds, Finding, _Looking
@@ -72,6 +72,19 @@ def late(dag: Dag, params: EmptyInput) -> None:
     """A pivot that takes its time."""
     dag.append("p", work, {}, pivot=True)
     dag.append("q", work, {}, retry=Retry())
+
+
+@saga(id="piv", version="1.0.0", policy=Policy(hold_timeout=timedelta(milliseconds=10)))
+def piv(dag: Dag, params: EmptyInput) -> None:
+    """A pivot, then a step."""
+    dag.append("p", work, {}, pivot=True)
+    dag.append("q", work, {}, retry=Retry(max_attempts=2))
+
+
+@saga(id="around-piv", version="1.0.0")
+def around_piv(dag: Dag, params: EmptyInput) -> None:
+    """It as a child."""
+    dag.flow("kid", piv, {})
 
 
 FLOWS = (work, Kid, Around, planned_kid, after_the_pivot, late)
@@ -162,6 +175,23 @@ async def test_a_held_child(serve: Serve, world: World, task_queue: str, flow: A
     )
     spans = {span.context.span_id: span.to_json() for span in spans_of(report)}
     assert {span.context.span_id: span.to_json() for span in spans_of(own)}.items() <= spans.items()
+
+
+@pytest.mark.parametrize("flow", [after_the_pivot, around_piv])
+async def test_no_way_back_is_offered_after_a_pivot(
+    serve: Serve, world: World, task_queue: str, flow: Any
+) -> None:
+    """Where the pivot itself failed, or was passed by a child that failed since: what doctor offers, the run takes."""
+    world.switch("fail-p" if flow is after_the_pivot else "fail-q")
+    step = "p" if flow is after_the_pivot else "kid"
+    async with serve(*FLOWS, piv, around_piv) as client:
+        handle = await began(client, task_queue, flow)
+        await waits(handle, "held")
+        findings = await found(client, handle)
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("unwind", {"step": step})
+    assert [one.commands for one in findings] == [commands(handle, step, "retry", "skip")]
+    assert str(refused.value.cause).startswith(f"InvalidInput: {step} comes after the pivot")
 
 
 async def test_a_parked_undo_of_a_childs_step(serve: Serve, world: World, task_queue: str) -> None:

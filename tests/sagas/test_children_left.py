@@ -13,7 +13,7 @@ from activities import EmptyInput, Retry
 from flows import Dag, Policy, Saga, Sequence, SequenceFailed, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, work
-from tests.support import World, causes, failure_of, new_id
+from tests.support import World, causes, deleted, failure_of, new_id
 from tests.undoing import done, undo
 
 ALWAYS, NEVER, KEEP = (
@@ -245,3 +245,15 @@ async def test_a_cancel_after_a_pivot_that_a_failed_child_passed(
         assert await undo(client, task_queue, handle) == done(
             "mid/c", "mid/no-way-back-failing/p", "mid/a", "b"
         )
+
+
+async def test_a_failed_child_whose_history_is_gone(serve: Serve, world: World, task_queue: str) -> None:
+    """Its parent had read what it left: `undo` of the parent, long after, needs no more than the parent's history."""
+    world.switch("fail-c")
+    parent = around(keeping, KEEP)
+    async with serve(work, keeping, parent) as client:
+        handle = await start(client, parent, EmptyInput(), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(handle, 60))[0][0] == "Kept"
+        await deleted(client, f"{handle.id}/kid")
+        assert await undo(client, task_queue, handle) == done("kid/a", "first")
+    assert told(world) == [("kid/a", "done"), ("first", "done")]

@@ -10,8 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -22,7 +20,7 @@ from tests.sagas.operations import Given, Made, work
 from tests.sagas.test_holding import shows
 from tests.sagas.test_running import undone
 from tests.sample import FAST
-from tests.support import World, causes, events_of, eventually, failure_of, new_id
+from tests.support import World, causes, deleted, events_of, eventually, failure_of, new_id
 from tests.undoing import undo
 
 COUNT = 12
@@ -141,14 +139,7 @@ async def only_the_newest_is_left(client: Client, handle: WorkflowHandle[Any, An
     ]
     assert len(older) >= 2
     for run_id in older:
-        execution = WorkflowExecution(workflow_id=handle.id, run_id=run_id)
-        request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
-        await client.workflow_service.delete_workflow_execution(request)
-    for run_id in older:
-        with pytest.raises(RPCError, match="not found"):
-            while True:
-                await client.get_workflow_handle(handle.id, run_id=run_id).describe()
-                await asyncio.sleep(0.1)
+        await deleted(client, handle.id, run_id)
 
 
 @pytest.mark.parametrize("then", ["fails", "is undone"])
