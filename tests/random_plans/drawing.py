@@ -29,16 +29,20 @@ def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Draw a tree with a policy; some have a pivot, where it is clear whether it was scheduled."""
+def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any] | None]:
+    """Draw a tree with a policy, and what is asked of it once so many calls were made.
+
+    Some have a pivot, where no failure beside it leaves open whether it was scheduled.
+    """
     nodes, policy = draw(trees()), draw(policies())
+    asked = st.fixed_dictionaries({"after": st.integers(1, 20), "how": st.sampled_from(["cancel", "stop"])})
     found = _leaves(nodes)
     pivot = draw(st.none() | st.none() | st.integers(0, len(found) - 1))
     for number, leaf in enumerate(found):
         cancelling = [one.get("settle") == "cancel" for one in _around(leaf, nodes, policy)]
         if number == pivot and not (any(cancelling) or leaf.get("called")):
             leaf["pivot"] = True
-    return nodes, policy
+    return nodes, policy, draw(st.none() | st.none() | asked)
 
 
 def _around(
@@ -94,7 +98,7 @@ def _stage(single: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
 def _child(depth: int) -> st.SearchStrategy[dict[str, Any]]:
     """Draw a child flow: a saga, or a sequence, which knows neither subsagas nor what plans say of steps."""
     saga = {"child": st.lists(_node(depth - 1), min_size=1, max_size=3), "policy": policies()}
-    walk = {"child": st.lists(_called(depth - 1), min_size=1, max_size=3), "policy": policies(settle=False)}
+    walk = {"child": st.lists(_called(depth - 1), min_size=1, max_size=3), "policy": policies(plan=False)}
     return st.fixed_dictionaries(saga) | st.fixed_dictionaries({**walk, "sequence": st.just(True)})
 
 
@@ -119,17 +123,23 @@ def _named(nodes: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
     return named
 
 
-def policies(*, settle: bool = True) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw a policy as JSON; holds and parked undos end by themselves, at once."""
-    settles = {"settle": st.sampled_from(["wait", "cancel"])} if settle else {}
-    return st.fixed_dictionaries(
+def policies(*, plan: bool = True) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a policy as JSON, that of a plan or of a sequence; holds and parked undos end by themselves, at once."""
+    of_plans: dict[str, Any] = {
+        "settle": st.sampled_from(["wait", "cancel"]),
+        "max_parallel": st.sampled_from([1, 2, 64]),
+        "deadline": st.sampled_from([None, None, None, None, "PT0.2S", "PT0.6S"]),
+    }
+    drawn = st.fixed_dictionaries(
         {"hold_timeout": st.just(SHORT)},
         optional={
-            "on_failure": st.sampled_from(["unwind", "unwind", "hold", "hold", "keep"]),
+            "on_failure": st.sampled_from(
+                ["unwind", "unwind", "hold", "hold", "keep", *(["continue"] if plan else [])]
+            ),
             "then": st.sampled_from(["unwind", "unwind", "keep"]),
             "undo_failed_step": st.sampled_from(["unknown", "always", "never"]),
             "on_undo_failure": st.sampled_from(["continue", "stop", "park"]),
-            **settles,
-            "max_parallel": st.sampled_from([1, 2, 64]),
+            **(of_plans if plan else {}),
         },
     )
+    return drawn.map(lambda policy: {name: value for name, value in policy.items() if value is not None})

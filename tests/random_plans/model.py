@@ -21,6 +21,7 @@ Ends = Mapping[str, tuple[str, frozenset[str]]]
 ATTEMPTS = {"fail": 2, "unknown": 2, "flaky": 2}
 """How often a step is called that may be called twice."""
 NEVER = "never began"
+DEADLINE = frozenset({"deadline"})
 
 
 @dataclass
@@ -57,7 +58,11 @@ class Plan:
 
     def own(self, name: str) -> bool:
         """Whether a step is the flow's own, and none of a child."""
-        return not any(name.startswith(f"{child}/") for child in self.children)
+        return self.child_of(name) is None
+
+    def child_of(self, name: str) -> str | None:
+        """Give the child that a step is in."""
+        return next((child for child in self.children if name.startswith(f"{child}/")), None)
 
     def _line(self, nodes: Iterable[Node], path: str, before: frozenset[str]) -> frozenset[str]:
         for node in nodes:
@@ -112,14 +117,14 @@ class Run:
         trace: of its calls.
         ends: how it and its children ended, by path, which is empty for its own: ``completed``, ``cancelled``,
             ``never began``, or the type of the failure; and the steps that this names as not undone.
-        asked: whether somebody may have cancelled it.
+        asked: what may have been asked of it from outside: ``cancel``, ``stop``; its deadline asks, too.
     """
 
     plan: Plan
     policy: Mapping[str, Any]
     trace: Trace
     ends: Ends
-    asked: bool = False
+    asked: frozenset[str] = frozenset()
 
     @property
     def children(self) -> dict[str, Run]:
@@ -130,7 +135,8 @@ class Run:
         path = f"{name}/"
         ends = {flow.removeprefix(path): end for flow, end in self.ends.items() if flow.startswith(path)}
         mine = {**ends, "": self.ends[name]}
-        return Run(Plan.of(node["child"]), node["policy"], self.trace.inside(path), mine, self.cancels)
+        asked = ({"cancel"} if self.cancels else set[str]()) | DEADLINE & set(node["policy"])
+        return Run(Plan.of(node["child"]), node["policy"], self.trace.inside(path), mine, frozenset(asked))
 
     @property
     def end(self) -> str:
@@ -160,20 +166,44 @@ class Run:
         return {name for name in self.called if self.fault(name) in ("fail", "unknown")}
 
     @property
+    def fails(self) -> bool:
+        """Whether something in it fails it: a step, or a child, which may also have come too late for its deadline."""
+        broken = any(self.ends[name][0] not in ("completed", NEVER) for name in self.plan.children)
+        return bool(self.failed) or broken
+
+    @property
     def cancels(self) -> bool:
         """Whether something may cancel what is in flight: a failure, or who cancelled the run."""
-        return self.asked or (bool(self.failed) and self.policy.get("settle") == "cancel")
+        return bool(self.asked) or (self.fails and self.policy.get("settle") == "cancel")
+
+    @property
+    def continues(self) -> bool:
+        """Whether what comes after a failed step runs all the same."""
+        return self.policy.get("on_failure") == "continue"
+
+    @property
+    def pivoted(self) -> bool:
+        """Whether its pivot was called."""
+        return any(self.plan.leaves[name].get("pivot") for name in self.called)
+
+    @property
+    def may_be_pivoted(self) -> bool:
+        """Whether its pivot was called, or asked for, and cancelled before that was heard."""
+        ready = {name for name in self.plan.leaves if self.plan.before[name] <= set(self.called)}
+        asked = bool(self.asked) and any(self.plan.leaves[name].get("pivot") for name in ready)
+        return asked or self.pivoted
 
     @property
     def keeps(self) -> bool:
         """Whether a failure leaves everything in place; a hold's time is always over, in these runs."""
         rule, then = self.policy.get("on_failure"), self.policy.get("then")
-        pivoted = any(self.plan.leaves[name].get("pivot") for name in self.called)
-        return pivoted or rule == "keep" or (rule == "hold" and then == "keep")
+        return self.pivoted or rule in ("keep", "continue") or (rule == "hold" and then == "keep")
 
     @property
     def kept(self) -> bool:
-        """Whether it failed, and kept what it did; a child that is stuck makes it stuck then, too."""
+        """Whether it ended early, and kept what it did; a child that is stuck makes it stuck then, too."""
+        if self.may_be_pivoted and not self.undone and self.end in ("cancelled", "Kept"):
+            return True
         stuck = self.end == "Stuck" and self.left == self.handed_on and not (self.asked and self.undone)
         return self.keeps and (self.end == "Kept" or stuck)
 
@@ -194,6 +224,7 @@ def verify(run: Run) -> None:
         assert not run.trace.rows, "it did something, and never began"
         return
     _forward(run)
+    _together(run)
     _keys(run.trace)
     _ends(run)
     if run.end == "completed" or run.kept:
@@ -207,9 +238,12 @@ def verify(run: Run) -> None:
 
 def _ends(run: Run) -> None:
     """Refuse an end that doesn't follow from what failed; a cancel may have come before it, or too late."""
-    if run.asked and run.end in ("cancelled", "Stuck"):
+    early = {"cancel": "cancelled", "stop": "RolledBack", "deadline": "RolledBack"}
+    if run.end in {"Stuck", *map(early.get, run.asked)} and run.asked:
         return
-    if not run.failed:
+    if run.end == "Kept" and run.asked and run.may_be_pivoted:
+        return
+    if not run.fails:
         assert run.end == "completed", f"nothing failed, and it ended as {run.end}"
     elif run.keeps:
         kept = "Stuck" if run.handed_on else "Kept"
@@ -222,16 +256,31 @@ def _forward(run: Run) -> None:
         cut = run.cancels or not run.plan.own(name)  # a child's are judged there
         right = times == most or (cut and times < most) or (_again(run, name) and times > most)
         assert right, f"{name} was called {times} times, not {most}"
+        inside = run.plan.child_of(name)
         for before in run.plan.before[name]:
-            assert before in run.called and before not in run.failed, (
+            child = run.plan.child_of(before)
+            if child is not None and (child == inside or (run.continues and before not in run.called)):
+                continue  # it is judged there; or it isn't there, since its flow had failed
+            assert before in run.called and (run.continues or before not in run.failed), (
                 f"{name} came after {before}, never done"
             )
             done = run.trace.first(before) if _again(run, before) else run.trace.last(before)
             assert done < run.trace.first(name), f"{name} began before {before} had ended"
-    if run.end == "completed" or not (run.failed or run.asked):
-        assert set(run.called) == set(run.plan.leaves), (
-            f"never called: {set(run.plan.leaves) - set(run.called)}"
-        )
+    all_of = {name for name in run.plan.leaves if run.plan.own(name) or not run.fails}
+    if run.end == "completed" or not (run.asked or (run.fails and not run.continues)):
+        assert all_of <= set(run.called), f"never called: {all_of - set(run.called)}"
+
+
+def _together(run: Run) -> None:
+    """Refuse more at once than a plan's policy allows; of what may be done again nobody knows."""
+    most, works = run.policy.get("max_parallel"), Counter[str]()
+    if most is None or any(_again(run, name) for name in run.plan.leaves):
+        return
+    for name, what, _, by in run.trace.rows:
+        undo = name.startswith("undo ")
+        if by == "" and (undo or run.plan.own(name)):
+            works[name] += 1 if what == "begins" else -1
+            assert sum(works.values()) <= most, f"{+works} at once, not {most}"
 
 
 def _again(run: Run, name: str) -> bool:
@@ -250,9 +299,9 @@ def _keys(trace: Trace) -> None:
 def _standing(run: Run) -> tuple[set[str], set[str]]:
     """Give the steps with an undo that stood when a run failed, and those that may have: a cancel hit them, perhaps before
     they began."""
-    ready = {
-        n for n in _undoable(run) if run.plan.own(n) and run.plan.before[n] <= set(run.called) - run.failed
-    }
+    done = set(run.called) - (set() if run.continues else run.failed)
+    ready = {n for n in _undoable(run) if run.plan.own(n) and run.plan.before[n] <= done}
+    ready |= {n for n in _undoable(run) & set(run.called) if run.continues and run.plan.own(n)}
     sure = ready & set(run.called)
     if run.cancels:
         sure = {name for name in sure if run.fault(name) is None and run.ended(name)}
@@ -305,7 +354,7 @@ def _left(run: Run) -> None:
     untried = sure - set(undone)
     named = broken | untried | run.handed_on
     assert named <= run.left <= named | maybe, f"named as not undone: {set(run.left)}, not {named}"
-    ends = {"Stuck"} if run.left else {"RolledBack", *(("cancelled",) if run.asked else ())}
+    ends = {"Stuck"} if run.left else {"RolledBack", *(("cancelled",) if "cancel" in run.asked else ())}
     assert run.end in ends, f"{set(run.left)} left, and it ended as {run.end}"
     if not broken or run.policy.get("on_undo_failure") != "stop":
         assert not untried, f"never tried: {untried}"

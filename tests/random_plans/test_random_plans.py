@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
@@ -23,13 +28,13 @@ from flows import start
 from tests.conftest import Serve
 from tests.random_plans.drawing import cases as drawn
 from tests.random_plans.flows import Line, Walk, act, act_locally, grown, tree, write_faults
-from tests.random_plans.model import NEVER, Plan, Run, Trace, verify
+from tests.random_plans.model import DEADLINE, NEVER, Plan, Run, Trace, verify
 from tests.reports.tracing import attributes, check, decoded
 from tests.support import World, causes, new_id
 
 AnyReport = Report[Any, Any]
 End = tuple[str, frozenset[str]]
-Case = tuple[list[dict[str, Any]], dict[str, Any]]
+Case = tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any] | None]
 AT_ONCE = 4
 
 
@@ -57,16 +62,31 @@ class Ground:
     world: World
     around: Around = Around.NOTHING
 
-    async def run(self, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> None:
-        """Run a tree, and verify what it and its children did."""
+    async def run(
+        self, nodes: list[dict[str, Any]], policy: dict[str, Any], ask: dict[str, Any] | None = None
+    ) -> None:
+        """Run a tree, ask something of it, and verify what it and its children did."""
         id, plan = new_id("tree"), Plan.of(nodes)
+        if self.around is Around.SEQUENCE:
+            policy = {name: value for name, value in policy.items() if name != "deadline"}  # only a run's own
         own = World(self.world.folder / id)
         write_faults(own.folder, {self._path + name: leaf for name, leaf in plan.leaves.items()})
-        end = await _end(await self._start(id, nodes, policy))
+        handle = await self._start(id, nodes, policy)
+        asking = asyncio.create_task(_ask(handle, own, ask))
+        end = await _end(handle)
+        asked = self._heard(ask) if await asking and ask else frozenset[str]()
         rows: list[Any] = own.calls
-        run = Run(plan, policy, self._trace(rows), {"": self._within(end), **await self._children(id, plan)})
-        verify(self._as_saga(run) if self.around is not Around.PARENT else await self._as_child(run, id))
-        cancels = any(one.get("settle") == "cancel" for one in (policy, *plan.policies))
+        ends = {"": self._within(end), **await self._children(id, plan)}
+        run = Run(plan, policy, self._trace(rows), ends, asked | DEADLINE & set(policy))
+        try:
+            verify(self._as_saga(run) if self.around is not Around.PARENT else await self._as_child(run, id))
+        except AssertionError as error:
+            error.add_note(f"{self.around}: {(nodes, policy, ask)} of {id} heard {set(run.asked)}: {ends}")
+            raise
+        policies = (policy, *plan.policies)
+        cancels = bool(run.asked) or any(
+            one.get("settle") == "cancel" or "deadline" in one for one in policies
+        )
         again = {self._path + name for name, leaf in plan.leaves.items() if leaf.get("local")}
         told = Trace([tuple(row) for row in rows])
         _compare(await fetch_report(self.client, id), told, cancels=cancels, again=again)
@@ -74,6 +94,10 @@ class Ground:
     @property
     def _path(self) -> str:
         return "" if self.around is Around.NOTHING else "tree/"
+
+    def _heard(self, ask: dict[str, Any]) -> frozenset[str]:
+        """Give what the tree hears of what its run is asked: a child is always cancelled."""
+        return frozenset({"cancel" if self.around is Around.PARENT else ask["how"]})
 
     async def _start(self, id: str, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> Any:
         within = {"id": id, "task_queue": self.queue, "run_timeout": timedelta(minutes=2)}
@@ -106,8 +130,21 @@ class Ground:
     async def _as_child(self, run: Run, id: str) -> Run:
         """Say how the child ended, which decides how the sequence around it does."""
         end = await _end(self.client.get_workflow_handle(f"{id}/tree"))
-        assert run.ends[""] == ("Kept" if end[0] == "RolledBack" else end[0], end[1])
+        assert run.asked or run.ends[""] == ("Kept" if end[0] == "RolledBack" else end[0], end[1])
         return replace(run, ends={**run.ends, "": end})
+
+
+async def _ask(handle: Any, world: World, ask: dict[str, Any] | None) -> bool:
+    """Ask what is to be asked once there were so many calls; say whether the run was there to hear it."""
+    while ask is not None:
+        if sum(what == "begins" for _, what, *_ in world.calls) >= ask["after"]:
+            with suppress(RPCError, WorkflowUpdateFailedError):  # it has ended
+                await (handle.cancel() if ask["how"] == "cancel" else handle.execute_update("stop", {}))
+            return True
+        if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+            break
+        await asyncio.sleep(0.02)
+    return False
 
 
 async def _end(handle: Any) -> End:
@@ -196,13 +233,15 @@ def _running(
         loop.close()
 
 
-def _sweep(run: Together, count: int) -> None:
+def _sweep(run: Together, count: int, *, fresh: bool = False) -> None:
+    """Draw so many trees and run them: always the same ones, or others each time."""
+
     @settings(
         max_examples=count // AT_ONCE, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-        print_blob=False,
+        print_blob=False, derandomize=not fresh,
     )  # fmt: skip
     @given(st.lists(drawn(), min_size=AT_ONCE, max_size=AT_ONCE))
-    @example([([{"name": "x0", "fault": "fail"}], {})] * AT_ONCE)
+    @example([([{"name": "x0", "fault": "fail"}], {}, None)] * AT_ONCE)
     def sweep(cases: list[Case]) -> None:
         run(cases)
 
@@ -239,4 +278,4 @@ def test_a_thousand_random_sagas(
 ) -> None:
     """The same of a thousand, with the workflow cache and without."""
     with _running(serve, world, task_queue, cache=0 if uncached else 1000, around=around) as run:
-        _sweep(run, 1000)
+        _sweep(run, 1000, fresh=True)
