@@ -84,8 +84,9 @@ async def test_a_reset_run_hears_decisions_again(
         for step, by in (("go", "ann"), ("go.2", "bob")):
             await approved(handle, step, by)
         assert await asyncio.wait_for(handle.result(), 60) == ["ann", "bob"]
-        again = await reset(client, handle, (await task_ends(handle))[task])
-        assert await asyncio.wait_for(again.result(), 60) == ["ann", "bob"]
+        for _ in range(2):  # also the reset run, reset once more
+            handle = await reset(client, handle, (await task_ends(handle))[task])
+            assert await asyncio.wait_for(handle.result(), 60) == ["ann", "bob"]
 
 
 async def test_a_reset_run_refuses_what_comes_later(
