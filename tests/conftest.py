@@ -46,6 +46,20 @@ def _listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+async def _ready(address: str) -> None:
+    """Wait until the server knows its default namespace."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            client = await Client.connect(address)
+            async for _ in client.list_workflows("WorkflowId = 'none'", limit=1):
+                pass
+            return
+        except Exception:
+            assert time.monotonic() < deadline, "the dev server isn't ready"
+            await asyncio.sleep(0.1)
+
+
 @pytest.fixture(scope="session")
 def dev_address() -> Iterator[str]:
     """Address of a dev server that lives as long as the session."""
@@ -66,6 +80,7 @@ def dev_address() -> Iterator[str]:
     while not _listening(port):
         assert server.poll() is None and time.monotonic() < deadline, "the dev server didn't come up"
         time.sleep(0.05)
+    asyncio.run(_ready(f"127.0.0.1:{port}"))
     yield f"127.0.0.1:{port}"
     failing = asyncio.run(without_report(f"127.0.0.1:{port}"))
     server.terminate()
@@ -108,26 +123,12 @@ def serve(dev_address: str, world: World, task_queue: str) -> Serve:
             if k in options
         }
         plugin = CounterstepPlugin(Registry(*definitions), deps=deps, **plugin_options)
-        client = await Client.connect(await _ready(dev_address), plugins=[plugin])
+        client = await Client.connect(dev_address, plugins=[plugin])
         options.setdefault("graceful_shutdown_timeout", timedelta(seconds=1))
         async with Worker(client, task_queue=task_queue, max_cached_workflows=cache, **options):
             yield client
 
     return serving
-
-
-async def _ready(address: str) -> str:
-    """Wait until the server knows its default namespace."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            client = await Client.connect(address)
-            async for _ in client.list_workflows("WorkflowId = 'none'", limit=1):
-                pass
-            return address
-        except Exception:
-            assert time.monotonic() < deadline, "the dev server isn't ready"
-            await asyncio.sleep(0.1)
 
 
 @pytest.fixture

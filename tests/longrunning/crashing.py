@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import timedelta
-from pathlib import Path
 
 from temporalio import workflow
-from temporalio.client import Client
-from temporalio.worker import Worker
 
-from activities import EmptyInput, Registry
-from flows import CounterstepPlugin, LongRunning
+from activities import EmptyInput
+from flows import LongRunning
 from worker import leave
 
 with workflow.unsafe.imports_passed_through():
+    from tests.dying import serve
     from tests.sagas.crashing import risky
-    from tests.support import World
 
 LEGS = 4
 
@@ -35,17 +32,13 @@ class Crashes(LongRunning[EmptyInput, list[str], list[str], int], id="crashes", 
         return await self.wait(timedelta(milliseconds=50), resume_point=f"p{number + 1}")
 
 
+def _say() -> None:
+    print("Serving", flush=True)
+
+
 async def main(address: str, queue: str, folder: str) -> None:
     """Serve until killed."""
-    plugin = CounterstepPlugin(
-        Registry(risky, Crashes), deps=World(Path(folder)), heartbeat_timeout=timedelta(seconds=1)
-    )
-    client = await Client.connect(address, plugins=[plugin])
-    async with Worker(
-        client, task_queue=queue, sticky_queue_schedule_to_start_timeout=timedelta(seconds=0.2)
-    ):
-        print("Serving", flush=True)
-        await asyncio.Event().wait()
+    await serve(address, queue, folder, risky, Crashes, began=_say)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ async def test_killed_at_each_resume_point(
     Where the last leg fails, each effect is undone once too, newest first.
     """
     for number in range(LEGS - 1):
-        world.switch(f"die-after-s{number}")
+        world.append("die", f"after s{number} 1")
     for number in (1, 2):
-        world.switch(f"die-before-s{number}")
+        world.append("die", f"before s{number} 1")
     world.switch("fail-s3", on=fails)
     command = [sys.executable, "-m", "tests.longrunning.crashing", dev_address, task_queue, str(world.folder)]
     with ExitStack() as stack:

@@ -102,7 +102,7 @@ async def closed(client: Client, query: str, count: int) -> None:
 async def killed_runs(workers: Spawner, world: World, address: str, queue: str) -> list[str]:
     """Run three sagas whose worker is killed: two are terminated, one goes on with another worker."""
     client = await Client.connect(address)
-    world.switch("die-before-b")
+    world.append("die", "before b 1")
     args = (address, queue, str(world.folder), json.dumps({}))
     first = workers.spawn(*args)
     soon = timedelta(seconds=1)
