@@ -16,7 +16,8 @@ from flows import Dag, Policy, Sequence, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
 from tests.sagas.test_continuing import keyed, keyed_line
-from tests.sagas.test_holding import RETRIED, begin, memo, shows
+from tests.sagas.test_holding import begin, memo, shows
+from tests.sagas.test_pivot import RETRIED
 from tests.sagas.test_running import undone
 from tests.support import World, causes, failure_of, new_id
 
