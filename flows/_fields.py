@@ -21,15 +21,28 @@ _UNIONS = (Union, types.UnionType)
 _ANY = object()
 
 
-def lacks(type_: Any, path: tuple[str | int, ...]) -> str | int | None:
-    """Give the first part of a path that values of a type certainly lack."""
+@dataclasses.dataclass(frozen=True)
+class Lack:
+    """Where a path leads nowhere.
+
+    Attributes:
+        depth: the index of its first part that is certainly not there.
+        there: the types of what the parts before lead to.
+    """
+
+    depth: int
+    there: list[Any]
+
+
+def lacks(type_: Any, path: tuple[str | int, ...]) -> Lack | None:
+    """Find the first part of a path that values of a type certainly lack."""
     types_ = list(_members(type_))
-    for part in path:
-        types_ = [inner for each in types_ for inner in _inner(each, part)]
+    for depth, part in enumerate(path):
+        there, types_ = types_, [inner for each in types_ for inner in _inner(each, part)]
         if _ANY in types_:
             return None
         if not types_:
-            return part
+            return Lack(depth, there)
     return None
 
 

@@ -7,28 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 from activities import Definition, DefinitionError, Operation, OperationNotFound, Registry
-from flows._control import Decision
 from flows._declaration import Declaration
 from flows._errors import refusal
-from flows._fields import lacks
 from flows._fit import misfits
 from flows._frozen import frozen
+from flows._lacking import Declared, lacking
 from flows._pivot import pivot_problems
 from flows._plan import (
-    ApprovalStep,
     ConstantStep,
     FlowStep,
     OperationStep,
     Plan,
     PlanStep,
     SubsagaStep,
-    WaitStep,
 )
 from flows._plan_shape import linked, shape_problems
-from flows._template import Ref, missing, refs
+from flows._template import Ref, refs
 from flows._undo import UndoSpec
-
-Declared = Mapping[str, Declaration]
 
 
 def complete(
@@ -179,20 +174,6 @@ def _reference(ref: Ref, steps: Mapping[str, PlanStep], declared: Declared) -> I
             yield f"refers to {ref.step}, a subsaga without a result; let its builder return a step"
             return
         target = steps.get(target.result)
-    lacking = _lacking(target, ref, declared)
-    if lacking is not None:
-        whole = ".".join(map(str, (ref.step, *ref.path)))
-        yield f"refers to {whole}, and there is no {lacking!r} in its output"
-
-
-def _lacking(target: PlanStep | None, ref: Ref, declared: Declared) -> str | int | None:
-    """Give the first part of a reference's path that the output of a step certainly lacks."""
-    if isinstance(target, ConstantStep):
-        return missing(target.value, ref.path)
-    if isinstance(target, WaitStep):
-        return ref.path[0] if ref.path else None
-    if isinstance(target, ApprovalStep):
-        return lacks(Decision, ref.path)
-    if target is None or target.name not in declared:
-        return None
-    return lacks(declared[target.name].output.type, ref.path)
+    wrong = lacking(target, ref, declared)
+    if wrong is not None:
+        yield f"refers to {'.'.join(map(str, (ref.step, *ref.path)))}, and {wrong}"

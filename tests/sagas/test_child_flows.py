@@ -79,7 +79,7 @@ def test_mistakes_in_flow_steps_are_told_at_once() -> None:
         "wrong@1.0.0 can't be run, 3 mistakes:",
         "none: flow: it is none; give a sequence class, or what @saga made",
         "pair: input: number: Input should be a valid integer, unable to parse string as an integer",
-        "b: input: refers to pair.nope, and there is no 'nope' in its output",
+        "b: input: refers to pair.nope, and there is no 'nope' in its output; pair has id, name",
     ]
 
 

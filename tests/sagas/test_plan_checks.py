@@ -63,7 +63,7 @@ TEN = [
     "e: undo: check@1.0.0 has none; declare one, or say no_undo",
     "i: input: refers to 'nope', and there is no such step; name one of the plan's",
     "a: input: number: Input should be a valid integer, unable to parse string as an integer",
-    "f: input: refers to a.size, and there is no 'size' in its output",
+    "f: input: refers to a.size, and there is no 'size' in its output; a has id, name",
     "g: input: count: Given has no such field; its fields are: number, others",
 ]
 
@@ -151,15 +151,15 @@ def test_one_mistake_is_one_line(case: str) -> None:
 REFERENCES: dict[str, tuple[Build, str]] = {
     "a constant's field (G39)": (
         lambda dag: dag.append("b", work, {"number": dag.constant("one", {"x": [1]}).ref("x", 1)}),
-        "b: input: refers to one.x.1, and there is no 1 in its output",
+        "b: input: refers to one.x.1, and there is no 1 in its output; one.x is a list of 1",
     ),
     "a wait": (
         lambda dag: dag.append("b", work, {"number": dag.wait("w", timedelta(1)).ref("x")}),
-        "b: input: refers to w.x, and there is no 'x' in its output",
+        "b: input: refers to w.x, and there is no 'x' in its output; w has no output",
     ),
     "an approval": (
         lambda dag: dag.append("b", work, {"number": dag.approval("go").ref("who")}),
-        "b: input: refers to go.who, and there is no 'who' in its output",
+        "b: input: refers to go.who, and there is no 'who' in its output; go has name, by, reason",
     ),
     "a subsaga without a result": (
         lambda dag: dag.append("b", work, {"number": dag.subsaga("s", inner, {}).ref()}),
