@@ -26,6 +26,8 @@ from counterstep.reports import Node, Pending, Report, colour_of, fetch_report, 
 AnyReport = Report[Any, Any]
 _OVER = frozenset(("done", "skipped", "approved", "undone", "failed", "unknown", "not undone", "interrupted"))
 _OVER |= {"not approved"}
+_TOLD_BY_THE_RUN = frozenset(("refused", "stuck", "kept"))
+"""Ends of which the run's own error says more than the failure that it began with."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,15 @@ async def _watch(
             look = newer
             await asyncio.sleep(max(interval, 4 * (time.monotonic() - began)))
     if look.state != "completed":
-        why = look.report.error.root.message.splitlines()[0] if look.report.error else look.state
-        raise Refused(f"{workflow_id} {look.state.replace('_', ' ')}: {why}")
+        raise Refused(f"{workflow_id} {look.state.replace('_', ' ')}: {_why(look)}")
+
+
+def _why(look: Look) -> str:
+    """Say why a run failed, whole: a refused plan has a line for each mistake, a stuck run one for each undo."""
+    error = look.report.error
+    if error is None:
+        return look.state
+    return (error if look.state in _TOLD_BY_THE_RUN else error.root).message
 
 
 async def _look(client: Client, workflow_id: str, run_id: str | None, before: Look | None = None) -> Look:

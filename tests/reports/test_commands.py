@@ -19,6 +19,7 @@ from click.testing import Result
 from rich.console import Console
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from typer.testing import CliRunner
 
 with workflow.unsafe.imports_passed_through():
@@ -206,7 +207,7 @@ async def test_watch_until_the_end(serve: Serve, world: World, task_queue: str, 
 async def test_watch_a_run_that_failed(
     serve: Serve, world: World, task_queue: str, counterstep: Command
 ) -> None:
-    """Its end is the last line, the exit code 1, and the reason one line."""
+    """Its end is the last line, the exit code 1, and the reason what the failed step said."""
     world.switch("fail-d")
     async with serve(*DEFINITIONS) as client:
         id = await ran(client, task_queue)
@@ -218,6 +219,56 @@ async def test_watch_a_run_that_failed(
         "d  failed",
         "plain@1.0.0  rolled_back",
     ]
+
+
+async def test_watch_a_run_that_was_refused(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """Every mistake of a plan has its line, as in `report`."""
+    async with serve(work, check, ten) as client:
+        handle = await client.start_workflow("so-many-mistakes", id=new_id(), task_queue=task_queue)
+        await failure_of(handle)
+        result = await counterstep("watch", handle.id)
+    first, *mistakes = result.stderr.splitlines()
+    assert first == (
+        f"counterstep watch: {handle.id} refused: so-many-mistakes@1.0.0 can't be run, {len(TEN)} mistakes:"
+    )
+    assert (result.exit_code, sorted(mistakes)) == (1, sorted(TEN))
+
+
+async def test_watch_a_run_that_is_stuck(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """What isn't undone is named, a line each, under the failure that it began with."""
+    for switch in ("fail-d", "fail-undo-b", "fail-undo-a"):
+        world.switch(switch)
+    async with serve(*DEFINITIONS) as client:
+        id = await ran(client, task_queue)
+    result = await counterstep("watch", id)
+    assert (result.exit_code, result.stderr.splitlines()) == (1, [
+        f"counterstep watch: {id} stuck: plain@1.0.0 is stuck: OperationFailed: step d (work@1.0.0) failed after 1 attempt: "
+        "RuntimeError: d down",
+        "not undone: b (work@1.0.0): RuntimeError: undo of b down",
+        "not undone: a (work@1.0.0): RuntimeError: undo of a down",
+    ])  # fmt: skip
+
+
+class Wordy(Sequence[EmptyInput, None], id="wordy", version="1.0.0"):
+    """Fails in two lines."""
+
+    async def run(self, input: EmptyInput) -> None:
+        raise ApplicationError("the first line\nand the second", non_retryable=True)
+
+
+async def test_watch_shows_all_lines_of_a_failure(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """A failure's message isn't cut at its first line."""
+    async with serve(Wordy) as client:
+        id = await ran(client, task_queue, Wordy)
+    result = await counterstep("watch", id)
+    lines = [f"counterstep watch: {id} rolled back: the first line", "and the second"]
+    assert (result.exit_code, result.stderr.splitlines()) == (1, lines)
 
 
 def test_watch_on_a_terminal() -> None:

@@ -30,8 +30,8 @@ INSTEAD = {
     ("pair", 2): "all.pair is a list",
     ("aliased", "size"): "all.aliased has theSize",
     ("colour", "name"): "all.colour is Colour",
-    ("typing",): "all has place, made, maybe, either, many, by_name, pair, more, aliased, typed, and 7 more",
-}
+    ("places",): "all has place, made, maybe, either, many, by_name, pair, more, aliased, typed, and 7 more",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", INSTEAD, ids=str)
