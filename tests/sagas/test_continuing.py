@@ -17,6 +17,7 @@ from activities import Context, EmptyInput, Outcome, operation
 from flows import Dag, Policy, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
+from tests.sagas.test_cap import most_at_once, scheduled
 from tests.sagas.test_holding import shows
 from tests.sagas.test_running import undone
 from tests.sample import FAST
@@ -258,13 +259,30 @@ async def test_failed_undos_of_all_runs_are_named(serve: Serve, world: World, ta
     assert [call for call in world.calls if call == ("undo n10", "done")] == [("undo n10", "done")] * 3
 
 
-async def test_a_wide_saga_goes_on_with_its_cap(serve: Serve, world: World, task_queue: str) -> None:
-    """Twelve parallel steps, three at once, over several runs: each once, and the last one gets every output."""
-    async with serve(work, wide) as client:
+async def chain_of(client: Client, handle: WorkflowHandle[Any, Any]) -> list[WorkflowHandle[Any, Any]]:
+    """Give handles of a chain's runs, the first one first."""
+    run_id, runs = handle.first_execution_run_id, []
+    while run_id:
+        runs.append(client.get_workflow_handle(handle.id, run_id=run_id))
+        *_, last = [event async for event in runs[-1].fetch_history_events()]
+        run_id = last.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    return runs
+
+
+async def test_a_wide_saga_goes_on_with_its_cap(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """Twelve parallel steps, three at once, over several runs: each once, in plan order, and the last one gets every output."""
+    async with serve(work, wide, cache=cache) as client:
         handle = await start(client, wide, EmptyInput(), id=new_id(), task_queue=task_queue)
         await handle.result()
         assert (await client.get_workflow_handle(handle.id).query("status"))["steps"]["last"] == "done"
-    assert sorted(world.calls) == sorted([*(f"n{n}" for n in range(COUNT)), "last"])
+        runs = await chain_of(client, handle)
+        steps = [id for run in runs for id in await scheduled(run)]
+        at_once = [await most_at_once(run) for run in runs]
+    assert steps == [*(f"n{n}" for n in range(COUNT)), "last"]
+    assert len(runs) >= 2 and max(at_once) == 3
+    assert sorted(world.calls) == sorted(steps)
 
 
 async def test_a_cancel_in_a_later_run_undoes_everything(serve: Serve, world: World, task_queue: str) -> None:
