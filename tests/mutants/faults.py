@@ -7,6 +7,7 @@ from dataclasses import dataclass
 RANDOM = "tests/random_plans"
 OUTCOMES = "tests/flows/test_outcomes.py"
 RESET = "tests/flows/test_reset.py"
+CAP = "tests/sagas/test_cap.py"
 CHILDREN_LEFT = "tests/sagas/test_children_left.py"
 
 
@@ -41,6 +42,18 @@ MUTANTS = (
     _mutant(
         "a saga is undone all at once", "flows/_undo.py",
         "self._followers[before] += 1", "self._followers[before] += 0", RANDOM,
+    ),
+    _mutant(
+        "one step too many runs at once", "flows/_interpreter.py",
+        "len(running) < self._policy.max_parallel", "len(running) <= self._policy.max_parallel", CAP,
+    ),
+    _mutant(
+        "one undo too many runs at once", "flows/_undo.py",
+        "len(running) < self._places", "len(running) <= self._places", CAP,
+    ),
+    _mutant(
+        "what is ready starts in any order", "flows/_interpreter.py",
+        "self._names[heappop(self._ready)]", "self._names[self._ready.pop()]", CAP,
     ),
     _mutant(
         "unwinding begins while steps are in flight", "flows/_interpreter.py",
