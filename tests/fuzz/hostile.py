@@ -1,4 +1,4 @@
-"""Inputs made from good ones: changed somewhere, or not JSON at all."""
+"""Inputs made from good ones by changing them anywhere, and what is no JSON at all."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ TEXTS = [
     "", " ", "nul", "{", "[1,", "'a'", f"{{\"{CANARY}\": NaN}}", "Infinity", '{"a": 1} {"b": 2}', "\ufeff{}",
     "[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, f'"{CANARY}',
 ]  # fmt: skip
+ENCODINGS = ["binary/plain", "binary/null", "binary/protobuf", "json/protobuf", "json/strange", "💥"]
+"""That an input may say it has: the CLI sends nothing that is no JSON as ``json/plain``."""
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
