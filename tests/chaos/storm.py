@@ -16,6 +16,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from tests.chaos.proxy import Proxy
@@ -23,6 +24,9 @@ from tests.chaos.work import APPROVAL, Draw
 from tests.serving import Server
 from tests.spawning import Spawner, alive, kill
 
+STRIKES = ("worker", "cut", "cancel", "pause", "unpause", "approve", "approve", "stop")
+KINDS = ("server killed", "worker killed", "connections cut", "cancel", "pause", "unpause", "approve", "stop")
+"""What a storm does, by the names under which it is counted."""
 EVERY = 45
 """Seconds between two kills of the server."""
 
@@ -32,7 +36,7 @@ class Storm:
     """Keeps so many sagas open, and everything around them unwell.
 
     Attributes:
-        done: what it did, counted.
+        done: what it did while it raged, counted: what was refused, or came too late, is not.
         runs: ids of all runs that were started.
         open: of those that may still be open.
     """
@@ -50,6 +54,7 @@ class Storm:
     open: set[str] = field(default_factory=set)
     _pids: list[int] = field(default_factory=list)
     _paused: set[str] = field(default_factory=set)
+    _next: list[str] = field(default_factory=list)
 
     async def rage(self, sagas: int, seconds: float) -> None:
         """Do it for so long."""
@@ -81,20 +86,32 @@ class Storm:
         return await Client.connect(self.server.address)
 
     async def _keep(self, sagas: int, end: float) -> None:
-        """Start sagas until so many are open, again and again."""
+        """Start sagas whenever fewer are open, by the server's count; some more, since others end meanwhile."""
+        wanted = sagas + max(2, sagas // 20)
         while time.monotonic() < end:
             with contextlib.suppress(RPCError, RuntimeError):
+                running = await (await self._connected()).count_workflows("ExecutionStatus = 'Running'")
+                if running.count < sagas:
+                    await asyncio.gather(*(self._start() for _ in range(wanted - running.count)))
+                    continue
                 await self._look()
-                while len(self.open) < sagas and time.monotonic() < end:
-                    await self._start()
             await asyncio.sleep(1)
 
     async def _start(self) -> None:
-        id = f"chaos-{len(self.runs)}"
-        options: dict[str, Any] = {"id": id, "task_queue": self.queue}
-        await (await self._connected()).start_workflow("chaotic", Draw(seed=len(self.runs)), **options)
-        self.runs.append(id)
-        self.open.add(id)
+        """Start a saga; the server may be down, or go down before it has said that it did."""
+        number = len(self.runs)
+        self.runs.append(f"chaos-{number}")
+        options: dict[str, Any] = {"id": self.runs[number], "task_queue": self.queue}
+        while True:
+            try:
+                await (await self._connected()).start_workflow("chaotic", Draw(seed=number), **options)
+            except (RPCError, RuntimeError):
+                await asyncio.sleep(0.2)
+                continue
+            except WorkflowAlreadyStartedError:
+                pass
+            self.open.add(self.runs[number])
+            return
 
     async def _connected(self) -> Client:
         if not hasattr(self, "_known"):
@@ -123,27 +140,39 @@ class Storm:
         await self.server.up()
 
     async def _strike(self) -> None:
-        what = self.chosen.choice(
-            ["worker", "cut", "cancel", "pause", "unpause", "approve", "approve", "stop"]
-        )
+        """Do one thing; each kind comes up as often, in any order."""
+        self._next = self._next or self.chosen.sample(STRIKES, len(STRIKES))
+        what = self._next.pop()
         if what == "worker" and self._pids:
             kill(self.chosen.choice(self._pids))
             self.done["worker killed"] += 1
         elif what == "cut":
+            before = self.proxy.cut_count
             self.proxy.cut()
-            self.done["all connections cut"] += 1
+            self.done["connections cut"] += self.proxy.cut_count - before
         elif self.open:
-            await self._to(self.chosen.choice(sorted(self.open)), what)
+            await self._some(what)
 
-    async def _to(self, id: str, what: str) -> None:
-        if what == "cancel":
-            with contextlib.suppress(RPCError):
-                await (await self._connected()).get_workflow_handle(id).cancel()
-                self.done["cancel"] += 1
-        else:
-            await self._ask(id, what, {"name": APPROVAL} if what == "approve" else None)
+    async def _some(self, what: str) -> None:
+        """Do it to one of the open runs: to the first of a few that takes it."""
+        among = sorted(self.open & self._paused) if what == "unpause" else sorted(self.open)
+        for id in self.chosen.sample(among, min(len(among), 20)):
+            if await self._to(id, what):
+                self.done[what] += 1
+                (self._paused.add if what == "pause" else self._paused.discard)(id)
+                return
 
-    async def _ask(self, id: str, update: str, input: Any = None) -> None:
+    async def _to(self, id: str, what: str) -> bool:
+        if what != "cancel":
+            return await self._ask(id, what, {"name": APPROVAL} if what == "approve" else None)
+        with contextlib.suppress(RPCError):
+            handle = (await self._connected()).get_workflow_handle(id)
+            if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+                await handle.cancel()
+                return True
+        return False
+
+    async def _ask(self, id: str, update: str, input: Any = None) -> bool:
         """Send an update; one that is refused, or comes too late, changes nothing."""
         handle = (await self._connected()).get_workflow_handle(id)
         asked = handle.execute_update(update, input) if input else handle.execute_update(update)
@@ -151,4 +180,5 @@ class Storm:
             RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError
         ):
             await asyncio.wait_for(asked, 5)
-            self.done[update] += 1
+            return True
+        return False

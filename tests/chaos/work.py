@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -36,16 +37,24 @@ class Work(BaseModel):
 @operation(id="change", version="1.0.0", timeout=timedelta(seconds=20), retry=Retry(max_attempts=3))
 def change(ctx: Context[Store], input: Work) -> str:
     """Change something, take a while, perhaps fail before any of it."""
-    if input.fails:
-        raise RuntimeError(f"{ctx.step} is down")
-    ctx.deps.do(ctx.idempotency_key, ctx.workflow_id, ctx.step)
-    time.sleep(input.seconds)
-    return ctx.step
+    with ctx.deps.called(ctx.workflow_id, ctx.step, "do", _attempt()):
+        if input.fails:
+            raise RuntimeError(f"{ctx.step} is down")
+        ctx.deps.do(ctx.idempotency_key, ctx.workflow_id, ctx.step)
+        time.sleep(input.seconds)
+        return ctx.step
 
 
 @change.undo(retry=PATIENT, timeout=timedelta(seconds=20))
 def change_back(ctx: Context[Store], input: Work, outcome: Outcome[str]) -> None:
-    ctx.deps.undo(ctx.idempotency_key, ctx.workflow_id, ctx.step)
+    with ctx.deps.called(ctx.workflow_id, ctx.step, "undo", _attempt()):
+        ctx.deps.undo(ctx.idempotency_key, ctx.workflow_id, ctx.step)
+
+
+def _attempt() -> str:
+    """Name the attempt, as Temporal counts them: the number begins anew when a step is dispatched again."""
+    info = activity.info()
+    return f"{info.workflow_run_id} {info.activity_id} {info.attempt} {info.current_attempt_scheduled_time}"
 
 
 @saga(id="chaotic", version="1.0.0")
