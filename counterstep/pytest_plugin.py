@@ -5,6 +5,7 @@ Registered by an entry point, so that it is there wherever Counterstep is instal
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--temporal",
         default="skipping",
         metavar="WHERE",
+        type=_where,
         help="where flows are tested: skipping (a time-skipping server for each worker), dev (a dev server for the "
         "session), or host:port",
     )
+
+
+def _where(given: str) -> str:
+    """Take where to test, as the option says it."""
+    if given in ("skipping", "dev") or given.rpartition(":")[2].isdigit():
+        return given
+    raise argparse.ArgumentTypeError(f"{given!r} is none of skipping, dev, host:port")
 
 
 @pytest.fixture(scope="session")

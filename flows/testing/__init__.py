@@ -1,9 +1,9 @@
 """Testing flows: a worker for tests, faults in any step, and sweeps through all of them (``docs/testing.md``)."""
 
 # Sweeps
-from flows.testing._coverage import Cell, Coverage, NotHeld
-
 # Running flows in tests
+from flows.testing._bugs import BodyFailed
+from flows.testing._coverage import Cell, Coverage, NotHeld
 from flows.testing._fakes import fake
 
 # What goes wrong
@@ -19,6 +19,7 @@ from flows.testing._worker import FlowWorker, NoSuchStep, NotReached, Ran, servi
 
 __all__ = [
     # Running flows in tests
+    "BodyFailed",
     "Call",
     "FlowWorker",
     "NoSuchStep",

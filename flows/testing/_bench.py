@@ -14,9 +14,10 @@ from uuid import uuid4
 
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
+from flows.testing._bugs import BodyFailed
 from flows.testing._cases import Faults
 from flows.testing._trial import Trial
-from flows.testing._worker import FlowWorker, Ran
+from flows.testing._worker import FlowWorker, Ran, cancelled
 
 Operator = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
 PATIENCE = 120.0
@@ -93,11 +94,22 @@ class Bench:
         tasks = [asyncio.create_task(self._replaced(trial, options["task_queue"]))] if replace else []
         return await self.ended(handle, trial, *tasks), trial
 
-    async def sandboxed(self, fresh: Fresh) -> tuple[Ran, Trial]:
-        """Run the flow without faults, in Temporal's sandbox, as a worker in production does."""
+    async def alone(
+        self, fresh: Fresh, faults: Faults, *, cache: int, sandbox: bool = False
+    ) -> tuple[Ran, Trial]:
+        """Run the flow to its end on a worker of its own.
+
+        Args:
+            fresh: what it works on.
+            faults: what goes wrong.
+            cache: how many runs that worker keeps; with 0 it meets the run anew in each task, as after a restart.
+            sandbox: whether the body runs in Temporal's sandbox, as it does in production.
+        """
         queue = f"test-{uuid4().hex[:12]}"
-        async with self.worker.another(queue, self.cache, sandbox=True):
-            handle, trial = await self.worker.begin(self.flow, fresh.input, {}, fresh.deps, task_queue=queue)
+        async with self.worker.another(queue, cache, sandbox=sandbox):
+            handle, trial = await self.worker.begin(
+                self.flow, fresh.input, faults, fresh.deps, task_queue=queue
+            )
             return await self.ended(handle, trial), trial
 
     async def ended(self, handle: WorkflowHandle[Any, Any], trial: Trial, *tasks: asyncio.Task[Any]) -> Ran:
@@ -115,13 +127,14 @@ class Bench:
                 if failed is None:
                     return await ending
         except TimeoutError:
+            pending = await _pending(handle)
             await _terminated(handle, trial)
             called = ", ".join(str(call.place) for call in trial.calls)
             raise Impatient(
-                f"it didn't end within {PATIENCE:.0f} s; called were {called or 'no steps'}"
+                f"it didn't end within {PATIENCE:.0f} s; called were {called or 'no steps'}; {pending}"
             ) from None
         finally:
-            await _cancelled([ending, operating, *tasks])
+            await cancelled([ending, operating, *tasks])
         await _terminated(handle, trial)
         raise failed
 
@@ -139,7 +152,7 @@ class Bench:
 
 def told(error: Exception) -> str:
     """Say in a cell of the table what kept a run from being looked at."""
-    return str(error) if isinstance(error, Impatient) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, (Impatient, BodyFailed)) else f"{type(error).__name__}: {error}"
 
 
 async def _failed(
@@ -157,6 +170,16 @@ async def _failed(
     return failed if status is WorkflowExecutionStatus.RUNNING else None
 
 
+async def _pending(handle: WorkflowHandle[Any, Any]) -> str:
+    """Say what a run waits for, as far as its history tells."""
+    events = [event async for event in handle.fetch_history_events()]
+    failed = [event.activity_task_failed_event_attributes for event in events]
+    said = [one.failure.message.splitlines()[0] for one in failed if one.failure.message]
+    if said:
+        return f"the last error of a step: {said[-1]}"
+    return "where it waits for a time, `temporal=Temporal()` lets that pass at once"
+
+
 async def _terminated(handle: WorkflowHandle[Any, Any], trial: Trial) -> None:
     trial.over.set()
     with contextlib.suppress(Exception):
@@ -165,9 +188,3 @@ async def _terminated(handle: WorkflowHandle[Any, Any], trial: Trial) -> None:
 
 async def _value(given: Any) -> Any:
     return await given if inspect.isawaitable(given) else given
-
-
-async def _cancelled(tasks: list[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,6 +16,18 @@ from flows.testing._trial import Place
 
 Faults = Mapping[Place, Sequence[Fault]]
 NOTHING: frozenset[str] = frozenset()
+_NEVER_AGAIN = "it is never dispatched again"
+_WITHOUT_EFFECT = frozenset(
+    (
+        Mode.FAILS,
+        Mode.UNKNOWN,
+        Mode.TRANSIENT,
+        Mode.CANCEL_BEFORE,
+        Mode.SIBLINGS,
+        Mode.REPLAYED,
+        Mode.RESTART_BEFORE,
+    )
+)
 _KEEPS_ASKING = "the time-skipping server keeps asking the worker that is gone"
 
 
@@ -68,6 +80,8 @@ class Planning:
 
     def cases(self, step: Step, mode: Mode) -> list[Case] | str:
         """Give the runs for a step and a mode; or why there are none."""
+        if step.skipped and mode not in _WITHOUT_EFFECT:
+            return "it is skipped, and has no effect"
         return _MAKERS[mode](self, step)
 
     def after_failure(self, step: Step) -> frozenset[str]:
@@ -76,7 +90,7 @@ class Planning:
             return frozenset({"completed"})
         if step.pivoted or self._keeps:
             return frozenset({"kept"})
-        return frozenset({"rolled_back"})
+        return frozenset({"rolled_back", "kept"} if step.races else {"rolled_back"})
 
     @property
     def _keeps(self) -> bool:
@@ -87,12 +101,13 @@ class Planning:
     @property
     def waits(self) -> bool:
         """Whether a failure waits for an operator, or for a time that a server that doesn't skip it won't see."""
-        holds = self.policy.on_failure == "hold" or any(step.pivoted for step in self.steps.values())
-        return (holds or self.policy.on_undo_failure == "park") and not self.skips_time
+        policies = [self.policy, *(step.policy for step in self.steps.values())]
+        holds = any(policy.on_failure == "hold" or policy.on_undo_failure == "park" for policy in policies)
+        return (holds or any(step.one_way for step in self.steps.values())) and not self.skips_time
 
     def failing(self, step: Step, mode: Mode, *injected: Fault, unknown: bool = False) -> list[Case]:
         """Give the run in which a step fails for good."""
-        never = unknown and self.policy.undo_failed_step == "never"
+        never = unknown and step.policy.undo_failed_step == "never"
         leaves = never or step.name in self.survives
         places = {Place(step.name): injected}
         found = self.after_failure(step)
@@ -105,9 +120,8 @@ class Planning:
     def cancelled(self, step: Step, mode: Mode, fault: Fault) -> list[Case]:
         """Give the run that is cancelled around a step; what else is in flight may be interrupted."""
         ends = frozenset({"cancelled"})
-        leaves = (
-            step.pivoted or self.policy.undo_failed_step == "never"
-        )  # what it hits has an unknown outcome
+        never = step.policy.undo_failed_step == "never"  # and what it hits has an unknown outcome
+        leaves = step.one_way or never
         return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=leaves)]
 
     def undoing(self, step: Step, mode: Mode, *injected: Fault) -> list[Case] | str:
@@ -129,8 +143,11 @@ class Planning:
 
     def triggers(self, step: Step) -> list[tuple[Step, Fault]]:
         """Give all failures after which a step is undone; the last one leaves the most to undo."""
-        own = self._unwinds(step) and self.policy.undo_failed_step != "never"
-        later = [s for s in self.steps.values() if step.name in s.before and self._unwinds(s)]
+        if step.skipped:
+            return []
+        own = self._unwinds(step) and step.policy.undo_failed_step != "never"
+        there = [s for s in self.steps.values() if step.name in s.before - s.gone]
+        later = [s for s in there if self._unwinds(s)]
         itself = [(step, faults.error(after=True))] if own else []
         return [*itself, *((other, faults.error()) for other in later)]
 
@@ -164,11 +181,13 @@ def _crash(planning: Planning, step: Step) -> list[Case] | str:
 
 def _crash_fails(planning: Planning, step: Step) -> list[Case] | str:
     if step.once:
-        return "it is never dispatched again"
+        return _NEVER_AGAIN
     return planning.failing(step, Mode.CRASH_FAILS, faults.crash(), faults.error(), unknown=True)
 
 
 def _repeated(planning: Planning, step: Step) -> list[Case] | str:
+    if step.once:
+        return _NEVER_AGAIN
     return planning.going_on(step, Mode.REPEATED, faults.repeat())
 
 
@@ -202,7 +221,7 @@ def _siblings(planning: Planning, step: Step) -> list[Case] | str:
         return "the policy lets one step run at once"
     names = frozenset(other.name for other in together)
     fault = faults.together(asyncio.Barrier(len(names)))
-    ends = planning.after_failure(next((s for s in together if s.pivoted), step))
+    ends = planning.after_failure(max(together, key=lambda one: (one.pivoted, one.races)))
     places = {Place(other.name): (fault,) for other in together}
     if names <= planning.survives or not names & planning.survives:
         leaves = bool(names & planning.survives)
@@ -250,6 +269,10 @@ def _in_undo(mode: Mode, fault: Callable[[faults.When], Fault], when: faults.Whe
     return make
 
 
+def _replayed(planning: Planning, step: Step) -> list[Case] | str:
+    return planning.failing(step, Mode.REPLAYED, faults.error())
+
+
 def _restart(mode: Mode, when: faults.When) -> Maker:
     def make(planning: Planning, step: Step) -> list[Case] | str:
         if planning.skips_time:
@@ -282,6 +305,7 @@ _MAKERS: Mapping[Mode, Maker] = {
     Mode.UNDO_CANCEL_BEFORE: _in_undo(Mode.UNDO_CANCEL_BEFORE, faults.cancel, "before"),
     Mode.UNDO_CANCEL_IN: _in_undo(Mode.UNDO_CANCEL_IN, faults.cancel, "in"),
     Mode.UNDO_CANCEL_AFTER: _in_undo(Mode.UNDO_CANCEL_AFTER, faults.cancel, "after"),
+    Mode.REPLAYED: _replayed,
     Mode.RESTART_BEFORE: _restart(Mode.RESTART_BEFORE, "before"),
     Mode.RESTART_IN: _restart(Mode.RESTART_IN, "in"),
     Mode.RESTART_AFTER: _restart(Mode.RESTART_AFTER, "after"),

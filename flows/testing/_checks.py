@@ -30,11 +30,13 @@ class Expected:
         steps: by name.
         policy: of the flow.
         clean: the world after a run without faults.
+        by_hand: steps that the flow itself undoes, without faults.
     """
 
     steps: Mapping[str, Step]
     policy: Policy
     clean: Any = None
+    by_hand: frozenset[str] = frozenset()
 
 
 def problems(expected: Expected, case: Case, ran: Ran, trial: Trial) -> Iterator[str]:
@@ -48,7 +50,7 @@ def problems(expected: Expected, case: Case, ran: Ran, trial: Trial) -> Iterator
     yield from _failed(expected, case, leaves)
     if ran.state == "stuck" or (ran.state in ("rolled_back", "cancelled") and not case.leaves):
         yield from _not_undone(expected, case, leaves)
-    yield from _disordered(ran.report, leaves)
+    yield from _disordered(expected, ran.report, leaves)
     yield from _called(trial, leaves)
 
 
@@ -66,13 +68,13 @@ def _failed(expected: Expected, case: Case, leaves: Mapping[str, AnyReport]) -> 
 
 def _not_undone(expected: Expected, case: Case, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
     """Look for steps that are in place and should be undone, and for those undone for no reason."""
-    stops = expected.policy.on_undo_failure == "stop" and case.stuck
+    stops = any(expected.steps[name].policy.on_undo_failure == "stop" for name in case.stuck)
     for name, leaf in leaves.items():
         undone = leaf.undo is not None and leaf.undo.outcome in _UNDONE
         step = expected.steps.get(name)
         if undone and name in case.stuck:
             yield f"step {name} is undone, although its undo was to fail"
-        if undone or step is None or not step.undoable or not _wants(leaf, expected.policy):
+        if undone or step is None or not step.undoable or not _wants(leaf, step.policy):
             continue
         if name not in case.stuck and not stops:
             yield f"step {name} is {leaf.outcome}, and isn't undone"
@@ -84,11 +86,13 @@ def _wants(leaf: AnyReport, policy: Policy) -> bool:
     return leaf.outcome is Status.DONE
 
 
-def _disordered(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
-    """Look for undos that began before what came after their step was undone."""
+def _disordered(expected: Expected, report: AnyReport, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
+    """Look for undos that began before what came after their step was undone; the flow's own are where it wants them."""
     before = order_of(report, leaves)
     undone = {name: leaf.undo for name, leaf in leaves.items() if leaf.undo is not None}
     for name, undo in undone.items():
+        if name in expected.by_hand:
+            continue
         for later, its in undone.items():
             if later != name and before(name, later) and not _precedes(its, undo):
                 yield f"the undo of {name} began before {later}, which came after it, was undone"

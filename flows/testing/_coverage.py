@@ -23,11 +23,13 @@ class Cell:
             ``missing``.
         runs: how many tried it.
         why: what is wrong, or why it doesn't apply, a line each.
+        reached: whether all that was injected happened; if it didn't, a failure elsewhere went otherwise.
     """
 
     status: Status
     runs: int = 0
     why: tuple[str, ...] = ()
+    reached: bool = True
 
 
 _MISSING = Cell("missing", why=("no run tried it, and nothing says why",))
@@ -66,9 +68,13 @@ class Coverage:
 
     @property
     def found(self) -> list[tuple[str, Mode, Cell]]:
-        """The cells that are broken or missing, the first step first: what is wrong with a step shows there first."""
+        """The cells that are broken or missing, the first step first: what is wrong with a step shows there first.
+
+        Those whose faults weren't reached come last, since another step's failure kept them from it.
+        """
         cells = [(step, mode, self.cell(step, mode)) for step in self.steps for mode in self.modes]
-        return [found for found in cells if found[2].status in ("broken", "missing")]
+        wrong = [found for found in cells if found[2].status in ("broken", "missing")]
+        return sorted(wrong, key=lambda found: not found[2].reached)
 
     def count(self, status: Status) -> int:
         """Count the cells of a status."""

@@ -27,6 +27,7 @@ class Mode(StrEnum):
     UNDO_CANCEL_BEFORE = "undo: cancel before"
     UNDO_CANCEL_IN = "undo: cancel in"
     UNDO_CANCEL_AFTER = "undo: cancel after"
+    REPLAYED = "fails, each task replayed"
     RESTART_BEFORE = "worker restart before"
     RESTART_IN = "worker restart in"
     RESTART_AFTER = "worker restart after"
@@ -37,9 +38,9 @@ class Mode(StrEnum):
     RESET_UNWOUND = "reset after it unwound"
 
 
-RESTARTS = frozenset(mode for mode in Mode if "restart" in mode)
+RESTARTS = frozenset(mode for mode in Mode if mode is Mode.REPLAYED or "restart" in mode)
 RESETS = frozenset((Mode.RESET_COMPLETED, Mode.RESET_UNWOUND))
 QUICK = tuple(mode for mode in Mode if mode not in RESTARTS | RESETS)
-"""All modes but those that replace the worker or reset the run, which take longer."""
+"""All modes but those that replace the worker, or have it keep no run, or reset the run: they take longer."""
 
 ALL = tuple(Mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -15,23 +16,34 @@ from flows.testing._bench import Bench, Fresh, told
 from flows.testing._cases import Faults
 from flows.testing._checks import difference
 from flows.testing._coverage import Cell
-from flows.testing._modes import Mode
 from flows.testing._worker import Ran
 
 _ELSEWHERE = Cell("not applicable", why=("it isn't in the history of the newest run",))
 
 
+@dataclass(frozen=True)
+class After:
+    """What must come of a reset.
+
+    Attributes:
+        refused: whether something was undone, so that the run must end with ``ResetAfterUndo``.
+        world: that a run which goes on must leave; ``None`` leaves it open: a step that is for once only is done again.
+    """
+
+    refused: bool
+    world: Any
+
+
 async def resets(
-    bench: Bench, mode: Mode, faults: Faults, steps: Collection[str], clean: Any
+    bench: Bench, faults: Faults, steps: Collection[str], after: After
 ) -> AsyncIterator[tuple[str, Cell]]:
     """Run a flow to its end, reset it to each of its steps, one after the other, and look at what comes of it.
 
     Args:
         bench: runs it.
-        mode: whether it completes or unwinds at first.
-        faults: what makes it unwind.
+        faults: what makes it unwind, if it is to.
         steps: those to reset it to.
-        clean: the world after a run without faults.
+        after: what must come of it.
     """
     async with bench.fresh() as fresh:
         ran, _ = await bench.run(fresh, faults)
@@ -42,25 +54,27 @@ async def resets(
                 yield step, _ELSEWHERE
                 continue
             try:
+                before = await bench.look(fresh.deps)
                 again = await _reset(client, ran.handle, points[step])
-                found = await _outcome(bench, fresh, again, mode, clean)
+                found = await _outcome(bench, fresh, again, after, before)
             except Exception as error:  # the other steps may hold
                 found = [told(error)]
             yield step, Cell("broken" if found else "held", 1, tuple(found))
 
 
 async def _outcome(
-    bench: Bench, fresh: Fresh, handle: WorkflowHandle[Any, Any], mode: Mode, clean: Any
+    bench: Bench, fresh: Fresh, handle: WorkflowHandle[Any, Any], after: After, before: Any
 ) -> list[str]:
     trial = bench.worker.watch(handle.id, fresh.deps)
     ran = await bench.ended(handle, trial)
     now = await bench.look(fresh.deps)
-    if mode is Mode.RESET_COMPLETED:
-        return [*_not(ran, "completed"), *difference(clean, now, "as after a run without faults")]
+    if not after.refused:
+        left = () if after.world is None else difference(after.world, now, "as after a run without faults")
+        return [*_not(ran, "completed"), *left]
     called = [f"after the reset {call.place} was called" for call in trial.calls]
     kind = ran.failure.type if ran.failure else "no failure"
     refused = [] if kind == "ResetAfterUndo" else [f"the reset ended with {kind}, not with ResetAfterUndo"]
-    return [*refused, *called, *difference(fresh.before, now, "as before")]
+    return [*refused, *called, *difference(before, now, "as before the reset")]
 
 
 def _not(ran: Ran, state: str) -> list[str]:

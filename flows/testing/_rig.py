@@ -24,7 +24,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from activities import Context, Operation, Outcome, Registry
+from activities import Context, Operation, Outcome, Registry, Skip
 from activities._call import _EXECUTOR, call
 from activities._encode import LOST
 from activities._run import CURRENT_HEADER, Host
@@ -109,7 +109,9 @@ class Rig:
 
         async def effect() -> Any:
             made.effects += 1
-            return await _called(handler, ctx, *args)
+            output = await _called(handler, ctx, *args)
+            trial.happened.add(made.place)
+            return output
 
         began = time.monotonic()
         try:
@@ -125,7 +127,14 @@ class Rig:
         if fault is None:
             return await effect()
         made.fault = fault.name
-        output = await fault.act(effect, trial)
+        try:
+            output = await fault.act(effect, trial)
+        except Exception as error:
+            nothing = made.place.undo and isinstance(error, Skip)  # counts as undone
+            if made.effects and made.place not in trial.happened and not nothing:
+                made.fault = None
+                trial.put_back(made.place, fault)  # it failed by itself, as one that polls does
+            raise
         if fault.silent:
             self.lost.add(activity.info().task_token)
         return output

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from activities import Operation, Registry
+from activities import Operation, OperationNotFound, Registry, Status
 from counterstep.reports import Kind, Planned, Report
+from flows._policy import Policy
 from flows.testing._faults import tried_again
 from flows.testing._trial import Call, Trial
-from flows.testing._worker import Ran, leaves_of
+from flows.testing._worker import Ran, child_path, leaves_of
 
 AnyReport = Report[Any, Any]
 Before = Callable[[str, str], bool]
@@ -32,7 +34,11 @@ class Step:
         local: whether it is a local step.
         before: steps that have ended when it begins.
         siblings: steps that may run beside it.
+        skipped: whether it is skipped, and so has no effect.
+        gone: steps that the flow has undone by itself when it begins.
         pivoted: whether there is no way back once it begins.
+        races: whether it runs beside the pivot, so that there may be a way back or not.
+        policy: of the innermost flow that it belongs to.
     """
 
     name: str
@@ -46,18 +52,28 @@ class Step:
     local: bool
     before: frozenset[str]
     siblings: frozenset[str]
+    skipped: bool
+    gone: frozenset[str]
     pivoted: bool
+    races: bool
+    policy: Policy
+
+    @property
+    def one_way(self) -> bool:
+        """Whether nothing may be undone any more while it runs."""
+        return self.pivoted or self.races
 
 
-def steps_of(ran: Ran, trial: Trial, registry: Registry) -> list[Step]:
-    """Give the steps of a clean run, in the order in which they began."""
+def steps_of(ran: Ran, trial: Trial, registry: Registry, policy: Policy) -> list[Step]:
+    """Give the steps of a clean run, in the order in which they began; told the policy of the flow."""
     first = {call.place.step: call for call in reversed(trial.calls) if not call.place.undo}
     names = trial.steps
     reports = leaves_of(ran.report)
     before = order_of(ran.report, reports)
     beside = _beside(ran.report, reports, before)
     plan = {step.name: step for step in ran.report.planned}
-    pivots = [name for name, step in plan.items() if step.pivot]
+    pivots = list(_pivots(ran.report))
+    policies = _policies(ran.report, registry, policy)
     return [
         _step(
             first[name],
@@ -65,10 +81,43 @@ def steps_of(ran: Ran, trial: Trial, registry: Registry) -> list[Step]:
             no_undo=name in plan and not plan[name].undoable,
             before=frozenset(other for other in names if other != name and before(other, name)),
             siblings=frozenset(other for other in names if other != name and beside(other, name)),
+            skipped=name in reports and reports[name].outcome is Status.SKIPPED,
+            gone=frozenset(other for other in names if _undone_before(reports.get(other), reports.get(name))),
             pivoted=any(name == pivot or before(pivot, name) for pivot in pivots),
+            races=any(name != pivot and beside(pivot, name) for pivot in pivots if pivot in reports),
+            policy=policies.get(name, policy),
         )
         for name in names
     ]
+
+
+def _pivots(report: AnyReport, path: str = "") -> Iterator[str]:
+    """Name the pivots of all plans, those of child runs too."""
+    yield from (path + step.name for step in report.plan if step.pivot)
+    for child in report.children:
+        if child.is_flow:
+            yield from _pivots(child, child_path(child, path))
+
+
+def _policies(report: AnyReport, registry: Registry, policy: Policy, path: str = "") -> dict[str, Policy]:
+    """Give the policy by which each step fails: that of the innermost flow; a subsaga has none of its own."""
+    found = dict.fromkeys(leaves_of(report, path), policy)
+    for child in report.children:
+        if child.is_flow:
+            own = _policy_of(child, registry) if child.kind in (Kind.FLOW, Kind.CHILD) else None
+            found |= _policies(child, registry, own or policy, child_path(child, path))
+    return found
+
+
+def _policy_of(flow: AnyReport, registry: Registry) -> Policy | None:
+    with contextlib.suppress(OperationNotFound):
+        found = getattr(registry.retrieve(flow.definition), "policy", None)
+        return found if isinstance(found, Policy) else None
+    return None
+
+
+def _undone_before(one: AnyReport | None, other: AnyReport | None) -> bool:
+    return one is not None and _ended_before(one.undo, other)
 
 
 def _step(call: Call, op: Operation[Any, Any], *, no_undo: bool, **order: Any) -> Step:

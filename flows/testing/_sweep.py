@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +15,17 @@ from temporalio.client import WorkflowFailureError
 from activities import Failure
 from flows._policy import Policy
 from flows._start import undo
+from flows.testing._alone import not_alone
 from flows.testing._bench import Bench, Fresh, Operator, told
 from flows.testing._cases import Case, Planning
 from flows.testing._checks import Expected, difference, problems
-from flows.testing._coverage import Cell, Coverage, NotHeld
+from flows.testing._coverage import Cell, Coverage, NotHeld, Status
 from flows.testing._modes import ALL, RESETS, RESTARTS, Mode
-from flows.testing._resets import resets
+from flows.testing._resets import After, resets
 from flows.testing._steps import Step, steps_of
 from flows.testing._temporal import Temporal, dev_server
 from flows.testing._trial import Place, Trial
-from flows.testing._worker import Ran, collected, refuse_unknown, serving
+from flows.testing._worker import Ran, collected, leaves_of, refuse_unknown, serving
 
 _NO_RESET = Cell("not applicable", why=("the time-skipping server can't reset",))
 _FIRST = "the run without faults"
@@ -124,15 +125,17 @@ class _Sweep:
     asked: _Asked
     began: float
     cells: dict[tuple[str, Mode], Cell] = field(default_factory=dict)
+    left: dict[tuple[str, str], tuple[Case, Any]] = field(default_factory=dict)
     runs: int = 0
 
     async def run(self) -> Coverage:
         """Run it without faults first, and then with each."""
         try:
-            first, trial, fresh, clean = await self._clean()
+            first, trial, fresh, clean = await self._clean(self.bench.cache)
         except Exception as error:
             return self._table([], [f"{_FIRST}: {told(error)}"])
-        found = steps_of(first, trial, self.bench.worker.registry)
+        policy = _policy(self.bench.flow)
+        found = steps_of(first, trial, self.bench.worker.registry, policy)
         wrong = self._guards(first, found, fresh, clean)
         if not self.asked.modes or self.asked.steps == frozenset():
             wrong.append(
@@ -143,13 +146,16 @@ class _Sweep:
         wanted = {Place(name): () for name in (self.asked.steps or frozenset()) | self.asked.survives}
         if not wrong:
             refuse_unknown(wanted, known)
-            by_name, policy = {step.name: step for step in found}, _policy(self.bench.flow)
+            by_name = {step.name: step for step in found}
             planning = Planning(by_name, policy, self.temporal.skips_time, self.asked.survives)
             wrong += [
                 "its policy, or its pivot, waits for an operator: sweep it on the time-skipping server"
             ] * planning.waits
             if not wrong:
-                wrong = await self._all(planning, Expected(by_name, policy, clean), chosen)
+                by_hand = frozenset(
+                    name for name, leaf in leaves_of(first.report).items() if leaf.undo is not None
+                )
+                wrong = await self._all(planning, Expected(by_name, policy, clean, by_hand), chosen)
         return self._table([step.name for step in chosen], wrong)
 
     def _table(self, steps: Sequence[str], wrong: Sequence[str]) -> Coverage:
@@ -157,10 +163,10 @@ class _Sweep:
         flow = _name(self.bench.flow)
         return Coverage(flow, steps, self.asked.modes, self.cells, wrong, self.runs, seconds)
 
-    async def _clean(self) -> tuple[Ran, Trial, Fresh, Any]:
+    async def _clean(self, cache: int) -> tuple[Ran, Trial, Fresh, Any]:
         async with self.bench.fresh() as fresh:
             self.runs += 1
-            ran, trial = await self.bench.sandboxed(fresh)
+            ran, trial = await self.bench.alone(fresh, {}, cache=cache, sandbox=True)
             return ran, trial, fresh, await self.bench.look(fresh.deps)
 
     def _guards(self, ran: Ran, steps: Sequence[Step], fresh: Fresh, clean: Any) -> list[str]:
@@ -178,50 +184,59 @@ class _Sweep:
         wrong = await self._again(expected)
         if wrong:
             return wrong
-        tried: list[Any] = []
+        async with asyncio.TaskGroup() as group:
+            for one in self._runs(planning, expected, chosen):
+                group.create_task(one)
+        for case, line in not_alone(planning, self.left):
+            self._note(case, [line], runs=0)
+        return []
+
+    def _runs(
+        self, planning: Planning, expected: Expected, chosen: Sequence[Step]
+    ) -> Iterator[Coroutine[Any, Any, None]]:
+        """Give what fills the cells; those that don't apply are filled."""
         for mode in self.asked.modes:
             if mode in RESETS:
-                tried.append(self._reset(planning, expected, mode, chosen))
+                yield self._reset(planning, expected, mode, chosen)
                 continue
             for step in chosen:
                 cases = planning.cases(step, mode)
                 if isinstance(cases, str):
                     self.cells[step.name, mode] = Cell("not applicable", why=(cases,))
                 else:
-                    tried += [self._case(expected, case) for case in cases]
-        async with asyncio.TaskGroup() as group:
-            for one in tried:
-                group.create_task(one)
-        return []
+                    yield from (self._case(expected, case) for case in cases)
 
     async def _again(self, expected: Expected) -> list[str]:
-        """Run it without faults once more, in a world of its own; say what differs."""
+        """Run it without faults once more, in a world of its own, replaying it in each task; say what differs."""
         try:
-            _, _, _, clean = await self._clean()
+            _, _, _, clean = await self._clean(cache=0)
         except Exception as error:
             return [f"{_FIRST}, the second time: {told(error)}"]
         return [*difference(expected.clean, clean, _TWICE)]
 
     async def _case(self, expected: Expected, case: Case) -> None:
         try:
-            found = await self._tried(expected, case)
+            found, reached = await self._tried(expected, case)
         except (
             Exception
-        ) as error:  # such as a `world` that can't look at what a bug has left; the other cells go on
-            found = [told(error)]
-        self._note(case, found)
+        ) as error:  # such as a `world` that can't look at what a bug has left: the others go on
+            found, reached = [told(error)], True
+        self._note(case, found, reached=reached)
 
-    async def _tried(self, expected: Expected, case: Case) -> list[str]:
+    async def _tried(self, expected: Expected, case: Case) -> tuple[list[str], bool]:
         async with self.bench.fresh() as fresh:
             self.runs += 1
-            ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
-            return [
-                *problems(expected, case, ran, trial),
-                *await self._world(expected, case, ran, fresh),
-            ]
+            if case.mode is Mode.REPLAYED:
+                ran, trial = await self.bench.alone(fresh, case.faults, cache=0)
+            else:
+                ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
+            world = await self._world(expected, case, ran, fresh)
+            return [*problems(expected, case, ran, trial), *world], not trial.missed
 
     async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
         """Compare the world with what it must be after such an end; what is stuck is undone first."""
+        if ran.state == "stuck" and case.stuck and case.failed:
+            self.left[case.step, min(case.failed)] = case, await self.bench.look(fresh.deps)
         if ran.state == "kept" or case.leaves:
             return []
         if ran.state == "stuck":
@@ -234,11 +249,12 @@ class _Sweep:
             return [*difference(expected.clean, now, _CLEAN)]
         return [*difference(fresh.before, now, _BEFORE)]
 
-    def _note(self, case: Case, found: Sequence[str]) -> None:
+    def _note(self, case: Case, found: Sequence[str], *, runs: int = 1, reached: bool = True) -> None:
         for step in (case.step, *case.others):
             before = self.cells.get((step, case.mode), Cell("held"))
             why = (*before.why, *(f"({case.name}) {line}" for line in found))
-            self.cells[step, case.mode] = Cell("broken" if why else "held", before.runs + 1, why)
+            status: Status = "broken" if why else "held"
+            self.cells[step, case.mode] = Cell(status, before.runs + runs, why, before.reached and reached)
 
     async def _reset(
         self, planning: Planning, expected: Expected, mode: Mode, chosen: Sequence[Step]
@@ -253,8 +269,11 @@ class _Sweep:
             )
             self.cells |= {(name, mode): why for name in names}
             return
+        undone = mode is Mode.RESET_UNWOUND or bool(expected.by_hand)
+        again = None if any(step.once for step in expected.steps.values()) else expected.clean
+        after = After(refused=undone, world=again)
         try:
-            async for step, cell in resets(self.bench, mode, faults, names, expected.clean):
+            async for step, cell in resets(self.bench, faults, names, after):
                 self.runs += 1
                 self.cells[step, mode] = cell
         except Exception as error:  # of the run that was to be reset, or of its world

@@ -77,6 +77,7 @@ class Trial:
         faults: what is still to go wrong, by place: the first for the next execution.
         injected: what was to go wrong.
         calls: every execution of a handler, in the order in which they began.
+        happened: places whose handler has returned.
         over: set when the run has ended.
         replace: set when its worker is to be replaced.
     """
@@ -87,6 +88,7 @@ class Trial:
     faults: dict[Place, list[Fault]] = field(default_factory=dict)
     injected: Mapping[Place, Sequence[Fault]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    happened: set[Place] = field(default_factory=set)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     replace: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,6 +101,10 @@ class Trial:
         """Take what goes wrong in the next execution of a place."""
         left = self.faults.get(place)
         return left.pop(0) if left else None
+
+    def put_back(self, place: Place, fault: Fault) -> None:
+        """Let something go wrong in the next execution of a place, since this one had no effect that it could follow."""
+        self.faults[place].insert(0, fault)
 
     @property
     def missed(self) -> list[Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from flows._module import load_modules, offered
 from flows._plugin import CounterstepPlugin
 from flows._saga import Saga
 from flows._start import start
+from flows.testing._bugs import BodyFailed, bug_of
 from flows.testing._faults import Fault
 from flows.testing._rig import Rig, RigInterceptor
 from flows.testing._temporal import Temporal
@@ -99,7 +101,13 @@ class FlowWorker:
             step: its full name; of a step in an inner flow with the path: ``dns/record``.
             faults: one for each execution, from the first on; those after them go well.
             undo: whether its undo is meant.
+
+        Raises:
+            DefinitionError: when there is no fault, or one is none: ``error`` instead of ``error()``, say.
         """
+        if not faults or {type(fault) for fault in faults} != {Fault}:
+            given = ", ".join(map(repr, faults)) or "nothing"
+            raise DefinitionError(f"inject takes faults, such as error() or crash(), not {given}")
         self._faults[Place(step, undo)] = faults
 
     async def run(self, flow: Any, input: Any = None, **options: Any) -> Ran:
@@ -113,6 +121,7 @@ class FlowWorker:
         Raises:
             NoSuchStep: when something was injected into a step that isn't there; of a saga before it starts.
             NotReached: when something that was injected didn't happen.
+            BodyFailed: when it can't end, since its body has a bug.
         """
         faults, self._faults = self._faults, {}
         self._check(flow, input, faults)
@@ -143,11 +152,15 @@ class FlowWorker:
         return make_worker(self.client, self._rig, task_queue, cache, sandbox=sandbox)
 
     async def ended(self, handle: WorkflowHandle[Any, Any], trial: Trial) -> Ran:
-        """Wait for a run's end and tell of it."""
+        """Wait for a run's end and tell of it.
+
+        Raises:
+            BodyFailed: when it can't end, since its body has a bug.
+        """
         result: tuple[Any, ...] = ()
         failure = None
         try:
-            result = (await handle.result(),)
+            result = (await self._result(handle),)
         except WorkflowFailureError as error:
             failure = Failure.of(error.cause)
         finally:
@@ -155,12 +168,33 @@ class FlowWorker:
         report = await fetch_report(self.client, handle.id, handle.run_id)
         return Ran(handle, report, tuple(trial.calls), result, failure)
 
+    async def _result(self, handle: WorkflowHandle[Any, Any]) -> Any:
+        """Wait for a run's result, unless its body has a bug."""
+        ending = asyncio.ensure_future(handle.result())
+        watching = asyncio.ensure_future(bug_of(self.client, handle))
+        either: list[asyncio.Future[Any]] = [ending, watching]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done() or watching.exception() is not None:
+                return await ending
+            await handle.terminate(watching.result())
+            raise BodyFailed(f"a bug in its body, or it differs from its history: {watching.result()}")
+        finally:
+            await cancelled(either)
+
     def _check(self, flow: Any, input: Any, faults: Mapping[Place, Any]) -> None:
         found = flow.flow if isinstance(flow, (Action, Workflow)) else flow
         if faults and isinstance(found, Saga) and not isinstance(flow, Workflow):
             plan = found.plan(input, self.registry)
             if not any(step.kind == "flow" for step in plan.steps):
                 refuse_unknown(faults, [step.name for step in plan.steps if step.kind == "operation"])
+
+
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel what isn't done, and wait for its end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def refuse_unknown(faults: Mapping[Place, Any], steps: Sequence[str]) -> None:
@@ -180,14 +214,17 @@ def leaves_of(report: AnyReport, path: str = "") -> dict[str, AnyReport]:
     found: dict[str, AnyReport] = {}
     for child in report.children:
         if child.is_flow:
-            found |= leaves_of(child, f"{path}{_namespace(child)}/" if child.kind is Kind.CHILD else path)
+            found |= leaves_of(child, child_path(child, path))
         elif child.kind is Kind.OPERATION and child.answered_from is None:
             found[path + child.step.removeprefix("leg:0/")] = child
     return found
 
 
-def _namespace(child: AnyReport) -> str:
-    return child.run.workflow_id.rpartition("/")[2] if child.run else child.step
+def child_path(child: AnyReport, path: str) -> str:
+    """Give the path of the steps of an inner flow, told that of the flow around it: inline, it has none of its own."""
+    if child.kind is not Kind.CHILD:
+        return path
+    return f"{path}{child.run.workflow_id.rpartition('/')[2] if child.run else child.step}/"
 
 
 @asynccontextmanager

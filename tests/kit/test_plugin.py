@@ -59,6 +59,14 @@ def test_the_fixtures_on_a_server_that_runs(tmp_path: Path, dev_address: str) ->
     assert f"on {dev_address}" in done.stdout
 
 
+@pytest.mark.parametrize("where", ["devv", "localhost", ":x"])
+def test_another_word_is_a_usage_error(tmp_path: Path, where: str) -> None:
+    """A misspelt `--temporal` ends pytest at once, and says what it may be."""
+    done = pytest_run(tmp_path, f"--temporal={where}", "-k", "where")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"argument --temporal: {where!r} is none of skipping, dev, host:port" in done.stderr
+
+
 @pytest.mark.nightly
 def test_the_fixtures_on_a_dev_server(tmp_path: Path) -> None:
     """`--temporal=dev` starts a dev server for the session, and ends it."""

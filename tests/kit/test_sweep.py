@@ -326,7 +326,7 @@ def test_the_table_as_text_json_and_html() -> None:
 def test_every_mode_is_quick_a_restart_or_a_reset() -> None:
     """The quick modes are all but those that replace the worker or reset the run."""
     assert [mode for mode in ALL if mode not in QUICK] == [
-        Mode.RESTART_BEFORE, Mode.RESTART_IN, Mode.RESTART_AFTER,
+        Mode.REPLAYED, Mode.RESTART_BEFORE, Mode.RESTART_IN, Mode.RESTART_AFTER,
         Mode.UNDO_RESTART_BEFORE, Mode.UNDO_RESTART_IN, Mode.UNDO_RESTART_AFTER,
         Mode.RESET_COMPLETED, Mode.RESET_UNWOUND,
     ]  # fmt: skip

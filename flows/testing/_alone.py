@@ -1,0 +1,36 @@
+"""Whether undos take back their own effect alone: where one failed, what is left can't depend on what others undid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from flows.testing._cases import Case, Planning
+from flows.testing._checks import difference
+
+Left = Mapping[tuple[str, str], tuple[Case, Any]]
+"""By the step whose undo failed and the one that failed before: the run, and the world that it left."""
+
+
+def not_alone(planning: Planning, left: Left) -> Iterator[tuple[Case, str]]:
+    """Compare what is left of a step after one failure and after a later one, which undid more steps before it.
+
+    A policy that stops at the first undo that fails leaves other steps too, so that nothing can be said.
+    """
+    for step in planning.steps.values():
+        if step.policy.on_undo_failure == "stop":
+            continue
+        found = [
+            (one, *left[key]) for one, _ in planning.triggers(step) if (key := (step.name, one.name)) in left
+        ]
+        for (less, _, before), (more, case, now) in pairwise(found):
+            others = more.before - less.before - {step.name}
+            tried = [name for name in others if (name, name) in left]
+            blamed = replace(case, step=tried[0]) if len(others) == len(tried) == 1 else case
+            names = ", ".join(sorted(others)) or "what came after it"
+            what = (
+                f"what {step.name} alone left: undoing {names} takes back more than its own effect, or less"
+            )
+            yield from ((blamed, line) for line in difference(before, now, what))
