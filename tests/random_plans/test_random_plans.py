@@ -124,7 +124,7 @@ class Ground:
 
     def _as_saga(self, run: Run) -> Run:
         """Say how the saga ended: the sequence around it keeps what it left, and says so also where that is nothing."""
-        unwound = self.around and run.end == "Kept" and run.failed and not run.keeps
+        unwound = self.around and run.end == "Kept" and run.fails and not run.keeps
         return replace(run, ends={**run.ends, "": ("RolledBack", run.left)}) if unwound else run
 
     async def _as_child(self, run: Run, id: str) -> Run:
