@@ -92,7 +92,7 @@ class Storm:
             with contextlib.suppress(RPCError, RuntimeError):
                 running = await (await self._connected()).count_workflows("ExecutionStatus = 'Running'")
                 if running.count < sagas:
-                    await asyncio.gather(*(self._start() for _ in range(wanted - running.count)))
+                    await asyncio.gather(*(self._start() for _ in range(min(50, wanted - running.count))))
                     continue
                 await self._look()
             await asyncio.sleep(1)
