@@ -103,6 +103,7 @@ def test_what_the_first_task_is(events: list[str], first: bool) -> None:
     assert _at_its_first_task(["WORKFLOW_EXECUTION_STARTED", *events]) is first
 
 
+@pytest.mark.timeout(600)
 async def test_input_that_does_not_fit(serve: Serve, dev_address: str, task_queue: str) -> None:
     """Each run ends refused, at its first task, with no step scheduled and no value of a flow's input in the message."""
     async with serve(a, *served()) as client:
@@ -112,6 +113,7 @@ async def test_input_that_does_not_fit(serve: Serve, dev_address: str, task_queu
     assert ends["saga", "InvalidPlan"] > 0
 
 
+@pytest.mark.timeout(600)
 async def test_input_that_fits(serve: Serve, dev_address: str, task_queue: str) -> None:
     """What fits the schema fits the model, and the run goes on to its first step; a plan or a reference may lead nowhere."""
     async with serve(a, *served()) as client:
