@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,19 +15,7 @@ from temporalio.service import RPCError
 
 from counterstep.serving._ending import Ending
 from counterstep.serving._errors import StartError
-from counterstep.serving._program import TUNED, program
-
-_DIE_WITH_PARENT = """
-import os, signal, sys
-parent, *command = sys.argv[1:]
-try:
-    import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-except (ImportError, OSError, AttributeError):
-    pass
-if os.getppid() == int(parent):
-    os.execv(command[0], command)
-"""
+from counterstep.serving._program import TUNED, dies_with_us, program
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +37,7 @@ async def embedded(
     if database is not None and not database.parent.is_dir():
         raise StartError(f"--dev-database: there is no folder {database.parent}")
     port, ui_port = _port(port), _port(ui_port)
-    command = (*_dies_with_us(), _binary(), *_options(port, ui_port, database))
+    command = (*dies_with_us(), _binary(), *_options(port, ui_port, database))
     server = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )
@@ -85,17 +71,6 @@ async def _watched(server: asyncio.subprocess.Process, ending: Ending | None) ->
     alone = not ending.asked.is_set()
     ending.asked.set()
     return alone
-
-
-def _dies_with_us() -> tuple[str, ...]:
-    """Give what a command begins with, so that a process that is killed takes it along; only Linux can.
-
-    A program of its own says so: what runs between fork and exec of a process with threads can't be Python. The
-    thread that starts it counts as the process: it is the one that the event loop is in.
-    """
-    if sys.platform != "linux":
-        return ()
-    return (sys.executable, "-IS", "-c", _DIE_WITH_PARENT, str(os.getpid()))
 
 
 async def _up(server: asyncio.subprocess.Process, port: int, ending: Ending | None) -> None:

@@ -149,8 +149,8 @@ class _Sweep:
             by_name = {step.name: step for step in found}
             planning = Planning(by_name, policy, self.temporal.skips_time, self.asked.survives)
             wrong += [
-                "its policy, or its pivot, waits for an operator: sweep it on the time-skipping server"
-            ] * planning.waits
+                "its policy, or its pivot, waits for an operator: give one, or sweep it on the time-skipping server"
+            ] * (planning.waits and self.bench.operator is None)
             if not wrong:
                 by_hand = frozenset(
                     name for name, leaf in leaves_of(first.report).items() if leaf.undo is not None

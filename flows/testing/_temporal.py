@@ -15,7 +15,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from counterstep.serving._program import TUNED, program
+from counterstep.serving._program import TUNED, dies_with_us, program
 
 _LEAVING = 0.5
 """Seconds that a process needs after a time-skipping server: ending sooner can abort the interpreter."""
@@ -75,11 +75,19 @@ async def _connected(address: str, namespace: str, plugin: SimplePlugin) -> Clie
 
 @contextmanager
 def dev_server() -> Iterator[Temporal]:
-    """Start a dev server without its UI, in memory, on a free port; it ends with the block."""
+    """Start a dev server without its UI, in memory, on a free port; it ends with the block, or with a process that is killed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [installed("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1"]
+    command = [
+        *dies_with_us(),
+        installed("temporal"),
+        "server",
+        "start-dev",
+        "--headless",
+        "--ip",
+        "127.0.0.1",
+    ]
     command += ["--port", str(port), "--log-level", "never", *TUNED]
     server = subprocess.Popen(
         command,

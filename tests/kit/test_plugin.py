@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +86,22 @@ def test_the_plugin_is_light() -> None:
         "counterstep",
         "counterstep.pytest_plugin",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_a_killed_test_takes_its_dev_server_along() -> None:
+    """A process that is killed, as a CI does that lost its patience, leaves no server behind."""
+    code = (
+        "from flows.testing import dev_server\n"
+        "with dev_server() as server:\n    print(server.address, flush=True)\n    input()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().rpartition(":")[2]
+        running = [p for p in psutil.Process(process.pid).children() if port in p.cmdline()]
+        process.kill()
+    gone, left = psutil.wait_procs(running, timeout=20)
+    assert (len(gone), left) == (1, [])

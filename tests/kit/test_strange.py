@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from datetime import timedelta
 from typing import Any
@@ -9,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio import workflow
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 with workflow.unsafe.imports_passed_through():
     from activities import (
@@ -363,6 +366,40 @@ async def test_a_run_that_does_not_end_says_what_it_waits_for(
     coverage = await swept(Unserved, temporal)
     assert coverage.problems[0].startswith(said + "the last error of a step: ")
     assert "already@1.0.0" in coverage.problems[0]
+
+
+@saga(id="gated", version="1.0.0")
+def gated(dag: Dag, params: EmptyInput) -> None:
+    """A seat; somebody's word within a day; a card, with no way back; a mail."""
+    dag.append("seat", seat, {})
+    dag.approval("go", timeout=timedelta(days=1))
+    dag.append("card", card, {}, pivot=True)
+    dag.append("mail", mail, {})
+
+
+async def decide(handle: WorkflowHandle[Any, Any]) -> None:
+    """Approve, and stop what is held."""
+    approved = False
+    while True:
+        with contextlib.suppress(WorkflowUpdateFailedError):
+            if not approved:
+                await handle.execute_update("approve", {"name": "go"})
+                approved = True
+            elif "held" in (await handle.query("status"))["steps"].values():
+                await handle.execute_update("stop")
+        await asyncio.sleep(0.1)
+
+
+async def test_an_operator_may_decide_of_what_is_held(temporal: Temporal) -> None:
+    """A pivot, and an approval that can't wait for ever, where time doesn't pass at once; without an operator it is refused."""
+    modes = (Mode.FAILS, Mode.UNDO_REPEATED)
+    coverage = await swept(gated, temporal, modes=modes, operator=decide)
+    assert (coverage.found, coverage.problems) == ([], [])
+    assert [coverage.cell(name, Mode.FAILS).status for name in ("seat", "card", "mail")] == ["held"] * 3
+    coverage = await swept(outer, temporal, pay, modes=modes)
+    assert coverage.problems == [
+        "its policy, or its pivot, waits for an operator: give one, or sweep it on the time-skipping server"
+    ]
 
 
 @pytest.mark.parametrize("faults", [(), (error,), (error(), None)], ids=["none", "function", "one of two"])
