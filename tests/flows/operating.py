@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 
 from flows import start
 from tests.support import new_id
@@ -53,6 +53,18 @@ class Operator:
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"it never came to {state}: {status}")
+
+
+async def refused(handle: WorkflowHandle[Any, Any], update: str, given: Any) -> str:
+    """Send an update that is refused; give why. One that knows of nothing that waits is sent again, see ``Operator.update``."""
+    for _ in range(5):
+        with pytest.raises(WorkflowUpdateFailedError) as caught:
+            await handle.execute_update(update, given)
+        said = str(caught.value.cause)
+        if "waiting now: none" not in said:
+            break
+        await asyncio.sleep(0.2)
+    return said
 
 
 Run = Callable[[Client, Any, Any], Awaitable[Operator]]
