@@ -10,6 +10,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from activities import EmptyInput, Retry
 from flows import Dag, InvalidPlan, Policy, Step, saga
 from tests.conftest import Serve
+from tests.flows.operating import refused
 from tests.sagas.operations import Made, work
 from tests.sagas.test_holding import begin, chain, memo, shows
 from tests.sagas.test_running import undone
@@ -25,6 +26,15 @@ def pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
     dag.append("a", work, {})
     dag.append("b", work, {}, pivot=True)
     return dag.append("c", work, {}, retry=RETRIED)
+
+
+@saga(id="prepared", version="1.0.0")
+def prepared(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """a, then b beside c, the pivot d, then e."""
+    dag.append("a", work, {})
+    dag.append_parallel(dag.step("b", work, {}), dag.step("c", work, {}))
+    dag.append("d", work, {}, pivot=True)
+    return dag.append("e", work, {}, retry=RETRIED)
 
 
 @saga(id="hurried", version="1.0.0", policy=Policy(deadline=SOON))
@@ -53,10 +63,17 @@ FLOWS = (pivoting, hurried, hurried_holding, hurried_pivoting)
 async def test_a_failure_before_the_pivot_unwinds(
     serve: Serve, world: World, task_queue: str, cache: int
 ) -> None:
-    """Issue point 14: a fails before the pivot: rolled back."""
-    world.switch("fail-a")
-    async with serve(work, *FLOWS, cache=cache) as client:
-        assert causes(await failure_of(await begin(client, pivoting, task_queue)))[0][0] == "RolledBack"
+    """Issue point 14: c fails before the pivot: a and b are undone, neither the pivot nor what follows it was called."""
+    world.switch("fail-c")
+    async with serve(work, prepared, cache=cache) as client:
+        handle = await begin(client, prepared, task_queue)
+        assert causes(await failure_of(handle))[0] == (
+            "RolledBack",
+            "prepared@1.0.0 rolled back: step c (work@1.0.0) failed after 1 attempt: RuntimeError: c down",
+        )
+    assert undone(world) == ["b", "a"]
+    assert sorted(map(str, world.calls[:3])) == ["a", "b", "c"]
+    assert world.calls[3:] == [("undo b", "done"), "undone b", ("undo a", "done"), "undone a"]
 
 
 async def test_a_failure_after_the_pivot_holds(
@@ -67,9 +84,9 @@ async def test_a_failure_after_the_pivot_holds(
     async with serve(work, *FLOWS, cache=cache) as client:
         handle = await begin(client, pivoting, task_queue)
         await shows(handle, "c", "held")
-        with pytest.raises(WorkflowUpdateFailedError) as refused:
+        with pytest.raises(WorkflowUpdateFailedError) as raised:
             await handle.execute_update("unwind", {"step": "c"})
-        assert "comes after the pivot, from which there is no way back" in str(refused.value.cause)
+        assert "comes after the pivot, from which there is no way back" in str(raised.value.cause)
         world.switch("fail-c", on=False)
         await handle.execute_update("retry", {"step": "c"})
         assert (await handle.result()).name == "c"
@@ -152,9 +169,53 @@ def test_the_pivot_is_checked() -> None:
         dag.append("b", work, {}, pivot=True, retry=RETRIED)
         dag.append("c", work, {})
 
-    with pytest.raises(InvalidPlan) as refused:
+    with pytest.raises(InvalidPlan) as raised:
         two_pivots.plan(EmptyInput())
-    assert refused.value.message.split("\n")[1:] == [
+    assert raised.value.message.split("\n")[1:] == [
         "b: pivot: a is one already; a plan has one at most",
         "c: retry: it comes after the pivot a, so it needs retry=",
     ]
+
+
+@pytest.mark.parametrize("fault", ["fail-d", "hang-d"], ids=["failed", "unknown"])
+async def test_a_pivot_that_fails_holds(
+    serve: Serve, world: World, task_queue: str, cache: int, fault: str
+) -> None:
+    """Issue point 14: from the moment the pivot is scheduled there is no way back: also its own failure is held.
+
+    Unwind is refused, nothing is undone; retried, it completes.
+    """
+    world.switch(fault)
+    async with serve(work, prepared, cache=cache) as client:
+        handle = await begin(client, prepared, task_queue)
+        await shows(handle, "d", "held")
+        assert await refused(handle, "unwind", {"step": "d"}) == (
+            "InvalidInput: d comes after the pivot, from which there is no way back; retry, edit or skip it"
+        )
+        world.switch(fault, on=False)
+        await handle.execute_update("retry", {"step": "d"})
+        assert (await handle.result()).name == "e"
+    assert sorted(world.calls[1:3]) == ["b", "c"]
+    assert [world.calls[0], *world.calls[3:]] == ["a", "d", "d", "e"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "stop"])
+async def test_ending_a_run_whose_pivot_failed_keeps_everything(
+    serve: Serve, world: World, task_queue: str, cache: int, how: str
+) -> None:
+    """Issue point 14: the pivot failed and is held: cancel and stop undo nothing, and name what is open."""
+    world.switch("fail-d")
+    async with serve(work, prepared, cache=cache) as client:
+        handle = await begin(client, prepared, task_queue)
+        await shows(handle, "d", "held")
+        await (handle.cancel() if how == "cancel" else handle.execute_update("stop", {"by": "ann"}))
+        kind, message = causes(await failure_of(handle))[0]
+        told = await memo(handle)
+    if how == "cancel":
+        assert told == {"state": "cancelled", "reason": "kept, since the pivot was passed; open: d, e"}
+    else:
+        assert (kind, message) == (
+            "Kept",
+            "prepared@1.0.0 failed, and what it did is kept: prepared@1.0.0 was stopped by ann; open steps: d, e",
+        )
+    assert undone(world) == [] and world.calls[-1] == "d"
