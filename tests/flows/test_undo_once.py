@@ -54,11 +54,14 @@ async def test_two_at_once_do_it_once(scripts: Scripts, world: World, cache: int
 
 
 async def test_ten_at_once_do_it_once(scripts: Scripts, world: World) -> None:
-    """Issue point 13: ten undos started together: each undo is called once, all ten succeed."""
+    """Issue point 13: ten undos started together: each undo is called once, all ten succeed, nine name the one that did it."""
     async with scripts() as run:
         await run(*AB)
-        results = await asyncio.gather(*(undo(run.client, run.task_queue, run.last) for _ in range(10)))
-    assert sorted(len(result["undone"]) for result in results) == [0] * 9 + [2]
+        ten = await asyncio.gather(*(start_undo(run.client, run.task_queue, run.last) for _ in range(10)))
+        results = await asyncio.gather(*(asyncio.wait_for(by.result(), 60) for by in ten))
+    (winner,) = [by.id for by, result in zip(ten, results, strict=True) if result["undone"] == ["b", "a"]]
+    told = [(r["already_undone"], r["undone_by"]) for r in results if not r["undone"]]
+    assert told == [(["b", "a"], winner)] * 9
     assert world.calls[2:] == [UNDO_B, UNDO_A]
 
 
@@ -96,7 +99,7 @@ async def test_resume_from_after_undo_names_the_undo(scripts: Scripts, world: Wo
 
 
 async def test_undo_and_resume_from_at_once(scripts: Scripts, world: World) -> None:
-    """Issue point 13: started together, one of them owns the run: each step is undone once, or answers once."""
+    """Issue point 13: started together, one owns the run and the other names it; each step is undone once, or answers once."""
     async with scripts() as run:
         for _ in range(5):
             await run(*AB)
@@ -104,8 +107,15 @@ async def test_undo_and_resume_from_at_once(scripts: Scripts, world: World) -> N
             resumed = await run.start(*AB, resume=first.id)
             by = await start_undo(run.client, run.task_queue, first)
             ends = await asyncio.gather(resumed.result(), by.result(), return_exceptions=True)
-            assert sum(isinstance(end, BaseException) for end in ends) == 1
             undid = not isinstance(ends[1], BaseException)
+            winner, loser = (by, resumed) if undid else (resumed, by)
+            owner = f"workflow {winner.id} (run {await _run_id(winner)})"
+            of = f"run {await _run_id(first)} of {first.id}"
+            assert causes(await failure_of(loser)) == [(
+                "InvalidInput",
+                f"resume_from: {of} is undone by {owner}; start a new run instead" if undid
+                else f"undo: {of} was taken over by {owner}; undo that one",
+            )]  # fmt: skip
             assert world.calls[before:] == ([UNDO_B, UNDO_A] if undid else [])
 
 
