@@ -12,7 +12,7 @@ from flows import Dag, LongRunning, Policy, Sequence, Step, saga
 
 with workflow.unsafe.imports_passed_through():
     from tests.sagas.operations import Made, work
-    from tests.sample import a, b, c, local_a
+    from tests.sample import FAST, a, b, c, local_a
 
 
 class Recorded(Sequence[int, int], id="recorded", version="1.0.0"):
@@ -90,7 +90,53 @@ class RecordedAround(Sequence[int, int], id="recorded-around", version="1.0.0"):
         return (await self.execute(c, first.output + made.output.id)).output
 
 
+@saga(id="recorded-keeping", version="1.0.0", policy=Policy(on_failure="keep"))
+def recorded_keeping(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """The same, kept on failure."""
+    return recorded_saga.builder(dag, params)  # type: ignore[return-value]
+
+
+@saga(id="recorded-mistaken", version="1.0.0")
+def recorded_mistaken(dag: Dag, params: EmptyInput) -> None:
+    """A plan with a mistake: two steps of one name."""
+    dag.append("a", work, {})
+    dag.append("a", work, {})
+
+
+@saga(id="recorded-hurried", version="1.0.0", policy=Policy(deadline=timedelta(seconds=1)))
+def recorded_hurried(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """The same as the first, with a deadline."""
+    return recorded_saga.builder(dag, params)  # type: ignore[return-value]
+
+
+@saga(id="recorded-pivoting", version="1.0.0")
+def recorded_pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """a, the pivot b, then c."""
+    dag.append("a", work, {})
+    dag.append("b", work, {}, pivot=True)
+    return dag.append("c", work, {}, retry=FAST)
+
+
+@saga(id="recorded-line", version="1.0.0")
+def recorded_line(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """Six steps in a line, each with what the one before gave: two runs, where a run may have 30 events."""
+    last = dag.append("n0", work, {"number": 1})
+    for number in range(1, 6):
+        last = dag.append(f"n{number}", work, {"number": last.ref("id")})
+    return last
+
+
+@saga(id="recorded-parent", version="1.0.0")
+def recorded_parent(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """A step, a sequence beside a saga, both child flows, and a step."""
+    dag.append("a", work, {"number": 1})
+    inner = dag.flow("inner", RecordedInner, 3, after=[Step("a")])
+    dag.append_parallel(inner, dag.flow("stack", recorded_keeping, {}, after=[Step("a")]))
+    return dag.append("d", work, {"number": inner.ref()})
+
+
 _STEPS = (a, b, c, local_a, work)
 DEFINITIONS = (
     *_STEPS, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding, RecordedLegs, RecordedAround,
+    recorded_keeping, recorded_mistaken, recorded_hurried, recorded_pivoting, recorded_line, recorded_parent,
 )  # fmt: skip

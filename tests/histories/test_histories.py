@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer
 
 from activities import EmptyInput, Registry
@@ -24,9 +26,16 @@ from tests.histories.definitions import (
     RecordedKept,
     RecordedLegs,
     recorded_holding,
+    recorded_hurried,
+    recorded_keeping,
+    recorded_line,
+    recorded_mistaken,
+    recorded_parent,
+    recorded_pivoting,
     recorded_saga,
 )
 from tests.support import World, new_id
+from tests.undoing import claim_of, start_undo
 
 FOLDER = Path(__file__).parent / "0.1"
 ROOT = Path(__file__).parents[2]
@@ -50,8 +59,25 @@ async def _retry(handle: WorkflowHandle[Any, Any], world: World) -> None:
     await handle.execute_update("retry", {"step": "b", "by": "ann", "reason": "repaired"})
 
 
+async def _retry_late(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    while (await handle.query("status"))["steps"].get("c") != "held":
+        await asyncio.sleep(0.05)
+    world.switch("fail-c", on=False)
+    await handle.execute_update("retry", {"step": "c", "by": "ann", "reason": "repaired"})
+
+
 async def _stop(handle: WorkflowHandle[Any, Any], world: World) -> None:
     await world.until("b")
+    await handle.execute_update("stop", {"by": "ann"})
+
+
+async def _cancel_late(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await world.until("c")
+    await handle.cancel()
+
+
+async def _stop_sequence(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await world.until("a", 6)
     await handle.execute_update("stop", {"by": "ann"})
 
 
@@ -73,7 +99,40 @@ ENDS: dict[str, tuple[Any, Any, list[str], Act | None]] = {
     "inline-rolled-back": (RecordedAround, 3, ["fail-c"], None),
     "inline-stuck": (RecordedAround, 3, ["fail-stack/d", "fail-undo-stack/b"], None),
     "saga-held": (recorded_holding, EmptyInput(), ["fail-b"], _retry),
+    "saga-kept": (recorded_keeping, EmptyInput(), ["fail-d"], None),
+    "saga-refused": (recorded_mistaken, EmptyInput(), [], None),
+    "saga-deadline": (recorded_hurried, EmptyInput(), ["hold-b"], None),
+    "saga-pivoted-cancelled": (recorded_pivoting, EmptyInput(), ["hold-c"], _cancel_late),
+    "saga-pivoted-held": (recorded_pivoting, EmptyInput(), ["fail-c"], _retry_late),
+    "saga-continued": (recorded_line, EmptyInput(), ["fail-n5"], None),
+    "saga-unwinding-continued": (recorded_line, EmptyInput(), ["fail-n5"], None),
+    "saga-after-continuing-rolled-back": (recorded_line, EmptyInput(), ["fail-n5"], None),
+    "sequence-refused": ("recorded@1.0.0", "three", [], None),
+    "sequence-stopped": (Recorded, 3, ["hold-a"], _stop_sequence),
+    "children-completed": (recorded_parent, EmptyInput(), [], None),
+    "children-rolled-back": (recorded_parent, EmptyInput(), ["fail-d"], None),
+    "undo-completed": (recorded_saga, EmptyInput(), [], None),
+    "undo-stuck": (recorded_saga, EmptyInput(), ["fail-undo-a"], None),
+    "undoing-completed": (recorded_saga, EmptyInput(), [], None),
+    "undoing-stuck": (recorded_saga, EmptyInput(), ["fail-undo-a"], None),
 }
+"""Flow, input, switches that are on, and what is done meanwhile. ``undo-`` is the history of the ``undo`` of such a run,
+``undoing-`` that of the workflow that does its work."""
+
+STATES = {
+    "held": "completed", "continued": "running", "back": "rolled_back", "stopped": "rolled_back", "deadline": "rolled_back",
+    "saga-unwinding-continued": "unwinding",
+}  # fmt: skip
+"""How a run ended whose name doesn't end with that."""
+
+REFUSED = frozenset(("saga-refused", "sequence-refused"))
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Go on as new where the recorded run did: after 30 events."""
+    if "continu" in str(getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")):
+        monkeypatch.setattr("flows._full.CONTINUE_AT", 30)
 
 
 async def _record(serve: Serve, world: World, task_queue: str, name: str) -> None:
@@ -88,39 +147,72 @@ async def _record(serve: Serve, world: World, task_queue: str, name: str) -> Non
             await act(handle, world)
         try:
             await handle.result()
+            kept = await _kept(client, handle, name, task_queue)
         except WorkflowFailureError:
             assert "completed" not in name
+            kept = await _kept(client, handle, name, task_queue)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
-            text = (await (first if "continued" in name else handle).fetch_history()).to_json()
-            path.write_text(text.replace(f"{ROOT}/", "").replace(sys.base_prefix, "python"))
+            path.write_text(_anywhere((await kept.fetch_history()).to_json()))
     assert path.exists()
+
+
+async def _kept(
+    client: Client, handle: WorkflowHandle[Any, Any], name: str, task_queue: str
+) -> WorkflowHandle[Any, Any]:
+    """Give the run whose history is kept."""
+    if name.startswith("undo"):
+        by = await start_undo(client, task_queue, handle)
+        with contextlib.suppress(WorkflowFailureError):
+            await by.result()
+        return by if name.startswith("undo-") else client.get_workflow_handle(await claim_of(handle))
+    if not name.endswith("-continued"):
+        return handle
+    first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+    last = (await first.fetch_history()).events[-1].workflow_execution_continued_as_new_event_attributes
+    second = client.get_workflow_handle(handle.id, run_id=last.new_execution_run_id)
+    return second if "unwinding" in name else first
+
+
+def _anywhere(text: str) -> str:
+    """Take out what names this machine."""
+    text = text.replace(f"{ROOT}/", "").replace(sys.base_prefix, "python")
+    return text.replace(f"@{socket.gethostname()}", "@worker")
 
 
 if os.environ.get("RECORD"):
     test_record = pytest.mark.parametrize("name", ENDS)(_record)
 
 
+def _history(name: str) -> WorkflowHistory:
+    """Read a history, under the workflow id that it was recorded with: children's are made of it."""
+    history = WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())
+    started = history.events[0].workflow_execution_started_event_attributes
+    return WorkflowHistory(started.workflow_id, history.events)
+
+
 @pytest.mark.parametrize("name", ENDS)
 async def test_recorded_histories_replay(name: str) -> None:
     """A run that an earlier version began goes on under this one: its history replays."""
     plugin = CounterstepPlugin(Registry(*DEFINITIONS))
-    history = WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())
+    history = _history(name)
     await Replayer(workflows=[], plugins=[plugin]).replay_workflow(history)
 
 
 @pytest.mark.parametrize("name", ENDS)
 def test_recorded_histories_are_readable(name: str) -> None:
     """The report of a recorded history can be made, twice the same, and tells how the run ended."""
-    history = WorkflowHistory.from_json(name, (FOLDER / f"{name}.json").read_text())
+    history = _history(name)
     report = tree_json(report_of(read_run(name, history.events), "default"))
     assert report == tree_json(report_of(read_run(name, history.events), "default"))
-    ends = {"completed": "done", "held": "done", "continued": None}
-    assert report["outcome"] == ends.get(name.partition("-")[2], "failed")
-    assert report["children"]
+    end = name.rpartition("-")[2]
+    state = STATES.get(name, STATES.get(end, end))
+    assert report["run"]["state"] == state
+    assert report["outcome"] == {"completed": "done", "running": None, "unwinding": None}.get(state, "failed")
+    assert bool(report["children"]) is (name not in REFUSED)
 
 
 def test_every_recorded_history_is_known() -> None:
-    """No file lies in the folder without a test."""
+    """No file lies in the folder without a test, or with the absolute path of a file."""
+    assert not [path.stem for path in FOLDER.glob("*.json") if 'File \\"/' in path.read_text()]
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(ENDS)
