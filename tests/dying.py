@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,16 +39,33 @@ def answered(events: Iterable[HistoryEvent]) -> int:
     return sum(k == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and then != more_time for k, then in pairs)
 
 
-def _in_flight(events: Iterable[HistoryEvent]) -> list[str]:
-    """Give the calls that a run waits for, such as ``a`` and ``undo b``."""
-    found: dict[int, str] = {}
+def _scheduled(events: Iterable[HistoryEvent]) -> dict[int, str]:
+    """Give the calls that a run asked for, such as ``a`` and ``undo b``."""
+    found = {}
     for event in events:
         if event.HasField("activity_task_scheduled_event_attributes"):
             step, _, undo = event.activity_task_scheduled_event_attributes.activity_id.partition(".")
             found[event.event_id] = f"undo {step}" if undo else step
+    return found
+
+
+def dispatched(events: Sequence[HistoryEvent]) -> Counter[str]:
+    """Count how often the server sent each call to a worker, by its own word."""
+    calls, found = _scheduled(events), Counter[str]()
+    for event in events:
+        if event.HasField("activity_task_started_event_attributes"):
+            started = event.activity_task_started_event_attributes
+            found[calls[started.scheduled_event_id]] += started.attempt
+    return found
+
+
+def _in_flight(events: Sequence[HistoryEvent]) -> list[str]:
+    """Give the calls that a run waits for."""
+    found = _scheduled(events)
+    for event in events:
         for end in _CLOSED:
             if event.HasField(name := f"activity_task_{end}_event_attributes"):  # type: ignore[arg-type]
-                found.pop(getattr(event, name).scheduled_event_id)
+                del found[getattr(event, name).scheduled_event_id]
     return list(found.values())
 
 
@@ -64,6 +82,7 @@ class Mortal:
         self._temporal = WorkflowServiceStub(grpc.insecure_channel(address))
         self._answering = asyncio.Lock()
         self._ids: dict[str, str] = {}
+        self._leaving: set[str] = set()
 
     async def before(self, name: str, key: str) -> None:
         """Record a call, unless the worker dies before it."""
@@ -86,11 +105,14 @@ class Mortal:
             for job in activation.jobs:
                 if job.HasField("initialize_workflow"):
                     self._meet(activation.run_id, job.initialize_workflow.workflow_id)
+                if job.HasField("remove_from_cache"):
+                    self._leaving.add(activation.run_id)
             return activation
 
         async def completed(completion: Any) -> None:
             async with self._answering:
-                self._at_task("before", completion.run_id, 1)
+                if completion.run_id not in self._leaving:
+                    self._at_task("before", completion.run_id, 1)
                 await complete(completion)
                 self._at_task("after", completion.run_id, 0)
 
@@ -98,6 +120,7 @@ class Mortal:
 
     def _meet(self, run: str, workflow: str) -> None:
         self._ids[run] = workflow
+        self._leaving.discard(run)
         if workflow not in self.world.lines("runs"):
             self.world.append("runs", workflow)
 
@@ -133,7 +156,7 @@ async def serve(
 ) -> NoReturn:
     """Serve definitions until killed; say when that began."""
     mortal, second = Mortal(folder, address), timedelta(seconds=1)
-    plugin = CounterstepPlugin(Registry(*definitions), deps=mortal, heartbeat_timeout=second, **options)
+    plugin = CounterstepPlugin(Registry(*definitions), deps=mortal, heartbeat_timeout=2 * second, **options)
     client = await Client.connect(address, plugins=[plugin])
     worker = Worker(client, task_queue=queue, sticky_queue_schedule_to_start_timeout=second / 5)
     mortal.watch(worker)

@@ -36,10 +36,10 @@ async def _switches(world: World, step: str) -> None:
         await world.wait("never", 60)
 
 
-def make(name: str, **options: Any) -> Operation[Given, Made]:
+def make(name: str, timeout: timedelta = timedelta(seconds=2), **options: Any) -> Operation[Given, Made]:
     """Make an operation whose calls, gates and failures carry its name; ``hang-NAME`` runs into the timeout."""
 
-    @operation(id=name, version="1.0.0", timeout=timedelta(seconds=2), **options)
+    @operation(id=name, version="1.0.0", timeout=timeout, **options)
     async def op(ctx: Context[World], input: Given) -> Made:
         world = ctx.deps
         world.record(ctx.step)
@@ -60,6 +60,7 @@ def make(name: str, **options: Any) -> Operation[Given, Made]:
 
 
 work = make("work")
+patient = make("patient", timeout=timedelta(minutes=1))
 
 
 @operation(id="check", version="1.0.0")

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from activities import EmptyInput
 from flows import Dag, Step, saga, start
 from tests.conftest import Serve
-from tests.sagas.operations import Made, work
+from tests.sagas.operations import Made, patient
 from tests.sagas.test_running import forward, undone
 from tests.support import World, eventually, failure_of, new_id
 
@@ -26,43 +26,43 @@ def _wait(dag: Dag, name: str, long: LongWaits) -> None:
 @saga(id="walk", version="1.0.0")
 def walk(dag: Dag, params: LongWaits) -> None:
     """a, b, c with waits between them."""
-    dag.append("a", work, {})
+    dag.append("a", patient, {})
     _wait(dag, "w1", params)
-    dag.append("b", work, {})
+    dag.append("b", patient, {})
     _wait(dag, "w2", params)
-    dag.append("c", work, {})
+    dag.append("c", patient, {})
 
 
 @saga(id="walk-in-two", version="1.0.0")
 def diamond(dag: Dag, params: LongWaits) -> None:
     """a, b beside c, a wait, d."""
-    dag.append("a", work, {})
-    dag.append_parallel(dag.step("b", work, {}), dag.step("c", work, {}))
+    dag.append("a", patient, {})
+    dag.append_parallel(dag.step("b", patient, {}), dag.step("c", patient, {}))
     _wait(dag, "w", params)
-    dag.append("d", work, {})
+    dag.append("d", patient, {})
 
 
 @saga(id="walk-inside", version="1.0.0")
 def inside(dag: Dag, params: EmptyInput) -> Step[Made]:
     """x, then y."""
-    dag.append("x", work, {})
-    return dag.append("y", work, {})
+    dag.append("x", patient, {})
+    return dag.append("y", patient, {})
 
 
 @saga(id="walk-in-a-subsaga", version="1.0.0")
 def subsaga(dag: Dag, params: LongWaits) -> None:
     """a, the steps of a subsaga, z."""
-    dag.append("a", work, {})
+    dag.append("a", patient, {})
     dag.subsaga("s", inside, {})
-    dag.append("z", work, {})
+    dag.append("z", patient, {})
 
 
 @saga(id="walk-in-a-child", version="1.0.0")
 def child(dag: Dag, params: LongWaits) -> None:
     """a, the steps of a child flow, z."""
-    first = dag.append("a", work, {})
+    first = dag.append("a", patient, {})
     dag.flow("s", inside, {}, after=[first])
-    dag.append("z", work, {})
+    dag.append("z", patient, {})
 
 
 CANCELS = {
@@ -105,11 +105,16 @@ CANCELS = {
 }
 
 
-CASES = [
-    pytest.param(flow, *case, id=f"{flow.definition.id}: {case[0] or 'before the first step'}")
-    for flow, cases in CANCELS.items()
-    for case in cases
-]
+def _cases(flow: Any, cache: int) -> list[Any]:
+    """Give a saga's cases; `make test` takes the line with a cache, and all others without one."""
+    kept = "cached" if cache else "uncached"
+    marks = [] if (flow is walk) == (cache > 0) else [pytest.mark.nightly]
+    return [
+        pytest.param(
+            cache, flow, *case, id=f"{kept}-{flow.definition.id}: {case[0] or 'at once'}", marks=marks
+        )
+        for case in CANCELS[flow]
+    ]
 
 
 def _in_order(names: list[str], text: str) -> list[str]:
@@ -150,7 +155,10 @@ async def _cancel(handle: WorkflowHandle[Any, Any], world: World, holds: list[st
     await handle.cancel()
 
 
-@pytest.mark.parametrize(("flow", "text", "called", "undos"), CASES)
+@pytest.mark.parametrize(
+    ("cache", "flow", "text", "called", "undos"),
+    [case for flow in CANCELS for cache in (1000, 0) for case in _cases(flow, cache)],
+)
 async def test_a_cancel_everywhere(
     serve: Serve,
     world: World,
@@ -171,7 +179,7 @@ async def test_a_cancel_everywhere(
     if not holds:
         await handle.cancel()
         await handle.cancel()
-    async with serve(work, inside, flow, cache=cache) as client:
+    async with serve(patient, inside, flow, cache=cache) as client:
         handle = client.get_workflow_handle(handle.id)
         if holds:
             await _cancel(handle, world, holds)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 
-from activities import EmptyInput
+from activities import EmptyInput, Operation
 from flows import Dag, Policy, Sequence, Step, saga, start
 from tests.conftest import Serve
 from tests.sagas.operations import Given, Made, work
@@ -17,11 +17,11 @@ from tests.sagas.test_running import undone
 from tests.support import World, causes, failure_of, new_id
 
 
-def chain(dag: Dag) -> Step[Made]:
+def chain(dag: Dag, operation: Operation[Given, Made] = work) -> Step[Made]:
     """a, b with a's id, c with b's."""
-    a = dag.append("a", work, {"number": 1})
-    b = dag.append("b", work, {"number": a.ref("id")})
-    return dag.append("c", work, {"number": b.ref("id")})
+    a = dag.append("a", operation, {"number": 1})
+    b = dag.append("b", operation, {"number": a.ref("id")})
+    return dag.append("c", operation, {"number": b.ref("id")})
 
 
 @saga(id="holding", version="1.0.0", policy=Policy(on_failure="hold"))

@@ -11,7 +11,7 @@ from activities import EmptyInput, Retry
 from flows import Dag, InvalidPlan, Policy, Step, saga
 from tests.conftest import Serve
 from tests.flows.operating import refused
-from tests.sagas.operations import Made, work
+from tests.sagas.operations import Made, patient, work
 from tests.sagas.test_holding import begin, chain, memo, shows
 from tests.sagas.test_running import undone
 from tests.support import World, causes, failure_of
@@ -40,21 +40,21 @@ def prepared(dag: Dag, params: EmptyInput) -> Step[Made]:
 @saga(id="hurried", version="1.0.0", policy=Policy(deadline=SOON))
 def hurried(dag: Dag, params: EmptyInput) -> Step[Made]:
     """A line with a deadline."""
-    return chain(dag)
+    return chain(dag, patient)
 
 
 @saga(id="hurried-holding", version="1.0.0", policy=Policy(deadline=SOON, on_failure="hold"))
 def hurried_holding(dag: Dag, params: EmptyInput) -> Step[Made]:
     """A line with a deadline that is held when a step fails."""
-    return chain(dag)
+    return chain(dag, patient)
 
 
 @saga(id="hurried-pivoting", version="1.0.0", policy=Policy(deadline=SOON))
 def hurried_pivoting(dag: Dag, params: EmptyInput) -> Step[Made]:
     """A pivot at once, then c, with a deadline."""
-    dag.append("b", work, {}, pivot=True)
-    dag.append("c", work, {}, retry=RETRIED)
-    return dag.append("d", work, {}, retry=RETRIED)
+    dag.append("b", patient, {}, pivot=True)
+    dag.append("c", patient, {}, retry=RETRIED)
+    return dag.append("d", patient, {}, retry=RETRIED)
 
 
 FLOWS = (pivoting, hurried, hurried_holding, hurried_pivoting)
@@ -81,7 +81,7 @@ async def test_a_failure_after_the_pivot_holds(
 ) -> None:
     """Issue point 14: c fails after the pivot: held, unwind is refused, retry completes."""
     world.switch("fail-c")
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
         handle = await begin(client, pivoting, task_queue)
         await shows(handle, "c", "held")
         with pytest.raises(WorkflowUpdateFailedError) as raised:
@@ -99,7 +99,7 @@ async def test_ending_a_run_after_the_pivot_keeps_everything(
 ) -> None:
     """Issue point 14: cancel and stop after the pivot: nothing is undone, the open steps are named."""
     world.switch("hold-c")
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
         handle = await begin(client, pivoting, task_queue)
         await world.until("c")
         await (handle.cancel() if how == "cancel" else handle.execute_update("stop", {"by": "ann"}))
@@ -121,7 +121,7 @@ async def test_ending_a_run_after_the_pivot_keeps_everything(
 async def test_the_deadline_unwinds(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """Issue point 14: b runs longer than the deadline: it is cancelled, unknown, undone; also while paused."""
     world.switch("hold-b")
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
         handle = await begin(client, hurried, task_queue)
         await world.until("b")
         await handle.execute_update("pause")
@@ -139,7 +139,7 @@ async def test_the_deadline_unwinds(serve: Serve, world: World, task_queue: str,
 async def test_the_deadline_ends_a_hold(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """Issue point 14: held before the pivot when the deadline passes: it unwinds."""
     world.switch("fail-b")
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
         handle = await begin(client, hurried_holding, task_queue)
         assert causes(await failure_of(handle))[1][0] == "DeadlineExceeded"
     assert undone(world) == ["a"]
@@ -150,7 +150,7 @@ async def test_the_deadline_after_the_pivot_holds(
 ) -> None:
     """Issue point 14: after the pivot the deadline holds the run: c ends, d waits until an operator lets it go on."""
     world.switch("hold-c")
-    async with serve(work, *FLOWS, cache=cache) as client:
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
         handle = await begin(client, hurried_pivoting, task_queue)
         await shows(handle, "deadline", "held")
         world.switch("go-c")
