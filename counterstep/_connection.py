@@ -52,7 +52,7 @@ class Refused(Exception):
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its connection, as its first argument, and one line on whatever goes wrong."""
+    """Give a command its connection, as its first argument, and say what went wrong on stderr, without a trace."""
 
     @functools.wraps(function)
     def call(flags: ConnectionFlags, module: list[str] | None, **given: Any) -> None:
