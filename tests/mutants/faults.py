@@ -201,11 +201,11 @@ MUTANTS = (
     ),
     _mutant(
         "a child's own policy decides of what it kept", "flows/_undo_services.py",
-        "None if unwound(run) else _ALL", "None", CHILDREN_LEFT,
+        "None if itself else _ALL", "None", CHILDREN_LEFT,
     ),
     _mutant(
         "a child that undid itself leaves to its parent what it left on purpose", "flows/_undo_services.py",
-        "    if unwound(run):\n        return Handed(", "    if False:\n        return Handed(", CHILDREN_LEFT,
+        "_stuck(run, gathered, remains) if itself else", "", CHILDREN_LEFT,
     ),
     _mutant(
         "a run that can't be unwound any more goes on", "flows/_run.py",
