@@ -97,8 +97,8 @@ class Trace:
     def first(self, name: str) -> int:
         return next(i for i, row in enumerate(self.rows) if row[:2] == (name, "begins"))
 
-    def last(self, name: str) -> int:
-        return max(i for i, row in enumerate(self.rows) if row[:2] == (name, "ends"))
+    def last(self, name: str, what: str = "ends") -> int:
+        return max(i for i, row in enumerate(self.rows) if row[:2] == (name, what))
 
     def inside(self, path: str) -> Trace:
         """Give what a child did itself, by the names that its steps have in it."""
@@ -336,11 +336,11 @@ def _backward(run: Run) -> None:
     undone, trace = run.undone, run.trace
     assert set(undone) <= sure | maybe, f"undone though not wanted: {set(undone) - sure - maybe}"
     theirs = [i for i, (name, *_, by) in enumerate(trace.rows) if by or not name.startswith("undo ")]
-    for name in undone:
-        assert trace.first(f"undo {name}") > max(theirs), f"{name} was undone while something still ran"
+    for name in undone:  # of what was done again with all that was local before it, the last time counts
+        began = trace.last(f"undo {name}", "begins") if _again(run, name) else trace.first(f"undo {name}")
+        assert began > max(theirs), f"{name} was undone while something still ran"
         for after in (n for n in undone if name in run.plan.before[n]):
-            last = trace.last(f"undo {after}")
-            assert last < trace.first(f"undo {name}"), f"{name} was undone before {after}"
+            assert trace.last(f"undo {after}") < began, f"{name} was undone before {after}"
 
 
 def _left(run: Run) -> None:
