@@ -24,11 +24,13 @@ def claimed(text: str) -> set[str]:
 
 @pytest.mark.parametrize(("ids", "where"), ROWS, ids=[ids for ids, _ in ROWS])
 def test_each_row_has_the_tests_it_names(ids: str, where: str) -> None:
-    """Each file is there, and says the row's id; a row without a test says what isn't built yet."""
+    """There is a test, nothing is still to be built, and each file is there and says the row's id."""
     files = re.findall(r"`([^`]+\.py)`", where)
-    assert files or "not built yet" in where
+    assert files
+    assert "not built" not in where
     for file in files:
-        assert claimed((ROOT / "tests" / file).read_text()) & set(ids.split(", ")), file
+        text = (ROOT / "tests" / file).read_text()
+        assert claimed(text) & set(ids.split(", ")) or f"({ids})" in text, file
 
 
 def test_no_row_is_missing() -> None:

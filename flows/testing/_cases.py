@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from activities import Unrecoverable
 from flows._policy import Policy
 from flows.testing import _faults as faults
 from flows.testing._faults import Fault
@@ -28,6 +29,7 @@ _WITHOUT_EFFECT = frozenset(
         Mode.RESTART_BEFORE,
     )
 )
+_LEFT_ALONE = "no failure that the policy unwinds leaves it to be undone"
 _KEEPS_ASKING = "the time-skipping server keeps asking the worker that is gone"
 
 
@@ -71,12 +73,14 @@ class Planning:
         policy: of the flow.
         skips_time: whether the server skips time.
         survives: steps whose failure the flow catches.
+        late: steps whose operation has no effect any more once it was undone.
     """
 
     steps: Mapping[str, Step]
     policy: Policy
     skips_time: bool
     survives: frozenset[str] = field(default=NOTHING)
+    late: frozenset[str] = field(default=NOTHING)
 
     def cases(self, step: Step, mode: Mode) -> list[Case] | str:
         """Give the runs for a step and a mode; or why there are none."""
@@ -137,19 +141,39 @@ class Planning:
         return [Case(step.name, mode, places, ends, frozenset({failing.name}))]
 
     def trigger(self, step: Step) -> tuple[Step, Fault] | str:
-        """Give what has to fail so that a step is undone: the last step after it, or itself after its effect."""
+        """Give what has to fail so that a step is undone: the first step after it, or itself after its effect.
+
+        So no other undo than those of steps before it can be to blame.
+        """
         found = self.triggers(step)
-        return found[-1] if found else "no failure that the policy unwinds leaves it to be undone"
+        later = [one for one in found if one[0] is not step]
+        return next(iter(later or found), _LEFT_ALONE)
 
     def triggers(self, step: Step) -> list[tuple[Step, Fault]]:
         """Give all failures after which a step is undone; the last one leaves the most to undo."""
         if step.skipped:
             return []
-        own = self._unwinds(step) and step.policy.undo_failed_step != "never"
+        own = self.undoes_unknown(step)
         there = [s for s in self.steps.values() if step.name in s.before - s.gone]
         later = [s for s in there if self._unwinds(s)]
         itself = [(step, faults.error(after=True))] if own else []
         return [*itself, *((other, faults.error()) for other in later)]
+
+    def undoes_unknown(self, step: Step) -> bool:
+        """Whether a step is undone where its own outcome is unknown."""
+        return self._unwinds(step) and step.policy.undo_failed_step != "never"
+
+    def beside(self, step: Step, failing: Step) -> Step | None:
+        """Give another step that is undone after the same failure: at once with this one, or right before or after it."""
+        names = list(self.steps)
+        there = [self.steps[name] for name in names if name in failing.before - failing.gone - {step.name}]
+        at = names.index(step.name)
+
+        def far(other: Step) -> tuple[bool, bool, int]:
+            steps = names.index(other.name) - at
+            return other.name not in step.siblings, steps < 0, abs(steps)
+
+        return min((s for s in there if s.undoable and not s.skipped), key=far, default=None)
 
     def _unwinds(self, step: Step) -> bool:
         return self.after_failure(step) == {"rolled_back"}
@@ -167,10 +191,28 @@ def _unknown(planning: Planning, step: Step) -> list[Case] | str:
     return planning.failing(step, Mode.UNKNOWN, faults.error(unknown=True), unknown=True)
 
 
+def _for_good() -> Fault:
+    """Let all further executions fail: on a busy machine even the answer of one that fails may miss its short timeout."""
+    return replace(faults.error(), lasts=True)
+
+
 def _times_out(planning: Planning, step: Step) -> list[Case] | str:
     late = faults.timeout(timedelta(seconds=1 + 4 * step.seconds))
-    injected = (late,) if step.attempts == 1 else (late, faults.error())
+    injected = (late,) if step.attempts == 1 else (late, _for_good())
     return planning.failing(step, Mode.TIMES_OUT, *injected, unknown=True)
+
+
+def _late(planning: Planning, step: Step) -> list[Case] | str:
+    """Let a step time out before its effect, which comes when it is undone."""
+    if not step.undoable:
+        return "it has no undo"
+    if step.name not in planning.late:
+        return "`late` doesn't name it: nothing says that it has no effect once it was undone"
+    if not planning.undoes_unknown(step):
+        return _LEFT_ALONE
+    late = faults.late(step.name, timedelta(seconds=1 + 4 * step.seconds))
+    injected = (late,) if step.attempts == 1 else (late, _for_good())
+    return planning.failing(step, Mode.LATE, *injected, unknown=True)
 
 
 def _crash(planning: Planning, step: Step) -> list[Case] | str:
@@ -182,7 +224,7 @@ def _crash(planning: Planning, step: Step) -> list[Case] | str:
 def _crash_fails(planning: Planning, step: Step) -> list[Case] | str:
     if step.once:
         return _NEVER_AGAIN
-    return planning.failing(step, Mode.CRASH_FAILS, faults.crash(), faults.error(), unknown=True)
+    return planning.failing(step, Mode.CRASH_FAILS, faults.crash(), _for_good(), unknown=True)
 
 
 def _repeated(planning: Planning, step: Step) -> list[Case] | str:
@@ -241,13 +283,36 @@ def _undo_fails(planning: Planning, step: Step) -> list[Case] | str:
         return "it has no undo"
     triggers = planning.triggers(step)
     found = [_stuck(step, *trigger, undo=trigger is triggers[-1]) for trigger in triggers]
-    return found or "no failure that the policy unwinds leaves it to be undone"
+    return found or _LEFT_ALONE
 
 
 def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
     places = {Place(failing.name): (fault,), Place(step.name, undo=True): (faults.error(),)}
     names = frozenset({failing.name}), frozenset({step.name})
     return Case(step.name, Mode.UNDO_FAILS, places, frozenset({"stuck"}), *names, leaves=not undo)
+
+
+def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
+    """Let an undo fail after its effect, and that of another step before it; if need be that of the one that failed."""
+    triggers = planning.triggers(step)
+    if not step.undoable or not triggers:
+        return _LEFT_ALONE if step.undoable else "it has no undo"
+    failing, fault = triggers[-1]
+    other = planning.beside(step, failing)
+    if other is None and failing is not step and failing.undoable and planning.undoes_unknown(failing):
+        other, fault = failing, faults.error(after=True)
+    if other is None:
+        return "no other step is undone with it"
+    if "stop" in (step.policy.on_undo_failure, other.policy.on_undo_failure):
+        return "the policy stops at the first undo that fails"
+    after = faults.error(Unrecoverable("injected, after the effect"), after=True)
+    places = {
+        Place(failing.name): (fault,),
+        Place(step.name, undo=True): (after,),
+        Place(other.name, undo=True): (faults.error(),),
+    }
+    names = frozenset({failing.name}), frozenset({step.name, other.name})
+    return [Case(step.name, Mode.UNDOS_FAIL, places, frozenset({"stuck"}), *names)]
 
 
 def _undo_transient(planning: Planning, step: Step) -> list[Case] | str:
@@ -290,6 +355,7 @@ _MAKERS: Mapping[Mode, Maker] = {
     Mode.FAILS_AFTER: _fails_after,
     Mode.UNKNOWN: _unknown,
     Mode.TIMES_OUT: _times_out,
+    Mode.LATE: _late,
     Mode.CRASH: _crash,
     Mode.CRASH_FAILS: _crash_fails,
     Mode.REPEATED: _repeated,
@@ -300,6 +366,7 @@ _MAKERS: Mapping[Mode, Maker] = {
     Mode.SIBLINGS: _siblings,
     Mode.UNDO_REPEATED: _undo_repeated,
     Mode.UNDO_FAILS: _undo_fails,
+    Mode.UNDOS_FAIL: _undos_fail,
     Mode.UNDO_TRANSIENT: _undo_transient,
     Mode.UNDO_CRASH: _undo_crash,
     Mode.UNDO_CANCEL_BEFORE: _in_undo(Mode.UNDO_CANCEL_BEFORE, faults.cancel, "before"),

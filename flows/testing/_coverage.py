@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from flows.testing._modes import Mode
+from flows.testing._modes import OWN, Mode
 
 Status = Literal["held", "broken", "not applicable", "missing"]
 _MARKS: Mapping[str, str] = {"held": "✓", "broken": "✗", "not applicable": "·", "missing": "?"}
@@ -68,13 +68,15 @@ class Coverage:
 
     @property
     def found(self) -> list[tuple[str, Mode, Cell]]:
-        """The cells that are broken or missing, the first step first: what is wrong with a step shows there first.
+        """The cells that are broken or missing, those first that tell most about their own step.
 
-        Those whose faults weren't reached come last, since another step's failure kept them from it.
+        First come the modes in which nothing but the step, or one before it, can be to blame, the first step first; then
+        the others, in which later steps are undone too, or are met by a cancel. Those whose faults weren't reached come
+        last, since another step's failure went otherwise than it must.
         """
         cells = [(step, mode, self.cell(step, mode)) for step in self.steps for mode in self.modes]
         wrong = [found for found in cells if found[2].status in ("broken", "missing")]
-        return sorted(wrong, key=lambda found: not found[2].reached)
+        return sorted(wrong, key=lambda found: (not found[2].reached, found[1] not in OWN))
 
     def count(self, status: Status) -> int:
         """Count the cells of a status."""

@@ -11,9 +11,8 @@ from typing import Any, Literal
 from temporalio import activity
 
 from activities import OutcomeUnknown, Unrecoverable
-from flows.testing._trial import Trial
+from flows.testing._trial import Effect, Trial
 
-Effect = Callable[[], Awaitable[Any]]
 When = Literal["before", "in", "after"]
 _SHORT = timedelta(seconds=1)
 _TOLD = timedelta(seconds=1.5)
@@ -30,6 +29,7 @@ class Fault:
         start_to_close: shortens the timeout of the step, so that a test needn't wait for it.
         heartbeat: shortens its heartbeat timeout.
         silent: whether the execution is lost: what it returned never arrives.
+        lasts: whether later executions go so as well, should there be any.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Fault:
     start_to_close: timedelta | None = None
     heartbeat: timedelta | None = None
     silent: bool = False
+    lasts: bool = False
 
 
 def error(
@@ -94,6 +95,21 @@ def timeout(after: timedelta = _SHORT) -> Fault:
         await _interrupted(trial)
 
     return Fault("timeout", act, start_to_close=after)
+
+
+def late(step: str, after: timedelta = _SHORT) -> Fault:
+    """Hold it back until its step is undone: it times out, nothing ends it, and then it takes effect.
+
+    Args:
+        step: full name.
+        after: its timeout, instead of its own.
+    """
+
+    async def act(effect: Effect, trial: Trial) -> Any:
+        trial.hold_back(step, effect)
+        await _interrupted(trial)
+
+    return Fault("late", act, start_to_close=after)
 
 
 def cancel(when: When = "in") -> Fault:

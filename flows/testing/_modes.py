@@ -12,6 +12,7 @@ class Mode(StrEnum):
     FAILS_AFTER = "fails after its effect"
     UNKNOWN = "unknown, and never happened"
     TIMES_OUT = "times out after its effect"
+    LATE = "undone, and then late"
     CRASH = "crash after its effect"
     CRASH_FAILS = "crash, then fails"
     REPEATED = "repeated"
@@ -22,6 +23,7 @@ class Mode(StrEnum):
     SIBLINGS = "fails with its siblings"
     UNDO_REPEATED = "undo repeated"
     UNDO_FAILS = "undo fails"
+    UNDOS_FAIL = "undo fails, and another's"
     UNDO_TRANSIENT = "undo: transient error"
     UNDO_CRASH = "undo: crash after its effect"
     UNDO_CANCEL_BEFORE = "undo: cancel before"
@@ -37,6 +39,24 @@ class Mode(StrEnum):
     RESET_COMPLETED = "reset after it completed"
     RESET_UNWOUND = "reset after it unwound"
 
+
+OWN = frozenset(
+    (
+        Mode.FAILS,
+        Mode.FAILS_AFTER,
+        Mode.UNKNOWN,
+        Mode.TIMES_OUT,
+        Mode.LATE,
+        Mode.CRASH,
+        Mode.CRASH_FAILS,
+        Mode.REPEATED,
+        Mode.TRANSIENT,
+        Mode.UNDO_REPEATED,
+        Mode.UNDO_TRANSIENT,
+        Mode.UNDO_CRASH,
+    )
+)
+"""In these nothing is to blame but the step or one before it: no other one is undone, and no cancel meets another one."""
 
 RESTARTS = frozenset(mode for mode in Mode if mode is Mode.REPLAYED or "restart" in mode)
 RESETS = frozenset((Mode.RESET_COMPLETED, Mode.RESET_UNWOUND))

@@ -121,6 +121,8 @@ class Rig:
             raise
         finally:
             made.seconds = time.monotonic() - began
+            if made.place.undo and (made.error is None or isinstance(made.error, Skip)):
+                await trial.undone(made.place.step)
         return made.output
 
     async def _act(self, fault: Fault | None, effect: Callable[[], Any], trial: Trial, made: Call) -> Any:

@@ -45,6 +45,7 @@ async def sweep(
     steps: Collection[str] | None = None,
     operator: Operator | None = None,
     survives: Collection[str] = (),
+    late: Collection[str] = (),
     parallel: int = 16,
     cache: int = 1000,
     **options: Any,
@@ -68,6 +69,7 @@ async def sweep(
         steps: those to try; all unless given.
         operator: does what an operator does in each run, such as approving; it is cancelled when the run ends.
         survives: steps whose failure the flow catches.
+        late: steps whose operation has no effect any more once it was undone; only these are tried so.
         parallel: how many runs are open at once.
         cache: how many runs the worker keeps; with 0 every workflow task replays.
         options: of :class:`flows.CounterstepPlugin`, such as ``secrets``.
@@ -77,9 +79,10 @@ async def sweep(
 
     Raises:
         NotHeld: with the table, when a cell is broken or missing, or the sweep itself would show nothing.
-        NoSuchStep: when ``steps`` or ``survives`` names none of the flow's.
+        NoSuchStep: when ``steps``, ``survives`` or ``late`` names none of the flow's.
     """
-    asked = _Asked(tuple(modes), None if steps is None else frozenset(steps), frozenset(survives))
+    only = None if steps is None else frozenset(steps)
+    asked = _Asked(tuple(modes), only, frozenset(survives), frozenset(late))
     with contextlib.ExitStack() as stack:
         where = temporal or stack.enter_context(dev_server())
         served = [*serve, *_itself(flow, serve)]
@@ -114,6 +117,12 @@ class _Asked:
     modes: tuple[Mode, ...]
     steps: frozenset[str] | None
     survives: frozenset[str]
+    late: frozenset[str]
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All steps that somebody names."""
+        return (self.steps or frozenset()) | self.survives | self.late
 
 
 @dataclass
@@ -143,11 +152,12 @@ class _Sweep:
             )
         chosen = [step for step in found if self.asked.steps is None or step.name in self.asked.steps]
         known = [step.name for step in found]
-        wanted = {Place(name): () for name in (self.asked.steps or frozenset()) | self.asked.survives}
+        wanted = {Place(name): () for name in self.asked.named}
         if not wrong:
             refuse_unknown(wanted, known)
             by_name = {step.name: step for step in found}
-            planning = Planning(by_name, policy, self.temporal.skips_time, self.asked.survives)
+            skips = self.temporal.skips_time
+            planning = Planning(by_name, policy, skips, self.asked.survives, self.asked.late)
             wrong += [
                 "its policy, or its pivot, waits for an operator: give one, or sweep it on the time-skipping server"
             ] * (planning.waits and self.bench.operator is None)
@@ -220,7 +230,7 @@ class _Sweep:
         except (
             Exception
         ) as error:  # such as a `world` that can't look at what a bug has left: the others go on
-            found, reached = [told(error)], True
+            found, reached = [told(error)], len(case.faults) == 1
         self._note(case, found, reached=reached)
 
     async def _tried(self, expected: Expected, case: Case) -> tuple[list[str], bool]:
@@ -235,7 +245,7 @@ class _Sweep:
 
     async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
         """Compare the world with what it must be after such an end; what is stuck is undone first."""
-        if ran.state == "stuck" and case.stuck and case.failed:
+        if ran.state == "stuck" and case.mode is Mode.UNDO_FAILS and case.failed:
             self.left[case.step, min(case.failed)] = case, await self.bench.look(fresh.deps)
         if ran.state == "kept" or case.leaves:
             return []

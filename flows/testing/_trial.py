@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +13,9 @@ from temporalio.client import Client
 
 if TYPE_CHECKING:
     from flows.testing._faults import Fault
+
+
+Effect = Callable[[], Awaitable[Any]]
 
 
 class Place(NamedTuple):
@@ -78,6 +83,7 @@ class Trial:
         injected: what was to go wrong.
         calls: every execution of a handler, in the order in which they began.
         happened: places whose handler has returned.
+        held_back: by step, an effect that comes when the step is undone, and the context it comes from.
         over: set when the run has ended.
         replace: set when its worker is to be replaced.
     """
@@ -89,6 +95,7 @@ class Trial:
     injected: Mapping[Place, Sequence[Fault]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     happened: set[Place] = field(default_factory=set)
+    held_back: dict[str, tuple[Effect, contextvars.Context]] = field(default_factory=dict)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     replace: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -100,16 +107,29 @@ class Trial:
     def next(self, place: Place) -> Fault | None:
         """Take what goes wrong in the next execution of a place."""
         left = self.faults.get(place)
-        return left.pop(0) if left else None
+        if left:
+            return left.pop(0)
+        last = self.injected.get(place, ())[-1:]
+        return last[0] if last and last[0].lasts else None
 
     def put_back(self, place: Place, fault: Fault) -> None:
         """Let something go wrong in the next execution of a place, since this one had no effect that it could follow."""
         self.faults[place].insert(0, fault)
 
+    def hold_back(self, step: str, effect: Effect) -> None:
+        """Let the effect of this execution of a step come when the step is undone."""
+        self.held_back[step] = effect, contextvars.copy_context()
+
+    async def undone(self, step: str) -> None:
+        """Let an effect come that was held back until now; whether it fails is nobody's business any more."""
+        if step in self.held_back:
+            effect, context = self.held_back.pop(step)
+            await asyncio.create_task(_alone(effect), context=context)
+
     @property
     def missed(self) -> list[Place]:
         """Where something was to go wrong, and not all of it did."""
-        return [place for place, left in self.faults.items() if left]
+        return [place for place, left in self.faults.items() if left or place in map(Place, self.held_back)]
 
     @property
     def steps(self) -> list[str]:
@@ -119,3 +139,8 @@ class Trial:
     async def cancel(self) -> None:
         """Cancel the run."""
         await self.client.get_workflow_handle(self.workflow_id).cancel()
+
+
+async def _alone(effect: Effect) -> None:
+    with contextlib.suppress(BaseException):  # also a ``SystemExit``, which would end more than a task
+        await effect()

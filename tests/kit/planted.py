@@ -1,4 +1,4 @@
-"""A shop, a saga of three steps, and the mistakes that its middle step can have, each beside its corrected version."""
+"""A shop, a saga of a few steps, and the mistakes that one of them can have, each beside its corrected version."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from activities import Context, EmptyInput, Operation, Outcome, operation
-from flows import Dag, OperationFailed, Saga, Sequence, no_undo, saga
+from activities import Context, EmptyInput, Operation, Outcome, Unrecoverable, operation
+from flows import Dag, OperationFailed, Policy, Saga, Sequence, no_undo, saga
 from tests.sample import FAST
 
 
@@ -22,6 +22,7 @@ class Shop:
     price: int = 3
     refunded: set[str] = field(default_factory=set)
     charged: set[str] = field(default_factory=set)
+    last: str = ""
 
 
 @asynccontextmanager
@@ -55,10 +56,12 @@ def made(name: str, do: Do, undo: Undo | None) -> Operation[EmptyInput, None]:
     return op
 
 
-def of_three(op: Operation[EmptyInput, None]) -> Saga[EmptyInput, Any]:
-    """Make a saga with an operation between two that are right."""
+def of_three(
+    op: Operation[EmptyInput, None], *more: str, policy: Policy | None = None
+) -> Saga[EmptyInput, Any]:
+    """Make a saga with an operation between two that are right; with ``more`` steps of it, there are more."""
 
-    @saga(id="buy", version="1.0.0")
+    @saga(id="buy", version="1.0.0", policy=policy or Policy())
     def buy(dag: Dag, params: EmptyInput) -> None:
         """A seat, a card, a mail."""
         dag.append("seat", seat, {})
@@ -66,6 +69,8 @@ def of_three(op: Operation[EmptyInput, None]) -> Saga[EmptyInput, Any]:
             dag.append("card", op, {})
         else:
             dag.append("card", op, {}, undo=no_undo)
+        for name in more:
+            dag.append(name, op, {})
         dag.append("mail", mail, {})
 
     return buy
@@ -123,6 +128,22 @@ def charging() -> Operation[EmptyInput, None]:
     return made("card", charge, refund)
 
 
+def _charge_in_time(shop: Shop, ctx: Context[Shop]) -> None:
+    if ctx.idempotency_key in shop.refunded:
+        raise Unrecoverable("it was refunded before it was made")
+    charge(shop, ctx)
+
+
+def _refund_for_ever(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    refund(shop, ctx, outcome)
+    shop.refunded.add(ctx.idempotency_key)
+
+
+def charging_in_time() -> Operation[EmptyInput, None]:
+    """Charge the card, but never after it was refunded."""
+    return made("card", _charge_in_time, _refund_for_ever)
+
+
 # --- what is wrong ---
 
 
@@ -153,6 +174,11 @@ def _insist(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
 
 def _only_done(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
     if outcome.status == "done":
+        take_back(shop, ctx, outcome)
+
+
+def _only_unknown(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if outcome.status == "unknown":
         take_back(shop, ctx, outcome)
 
 
@@ -191,6 +217,12 @@ def _count_down(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
         shop.money -= 1
 
 
+def _refund_unless_last(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    if ctx.idempotency_key in shop.charged and ctx.idempotency_key != shop.last:
+        shop.last = ctx.idempotency_key
+        shop.money -= 10
+
+
 class Buy(Sequence[EmptyInput, None], id="buy", version="1.0.0"):
     """A seat and a card, one after the other."""
 
@@ -222,18 +254,26 @@ class Bug:
         right: the flow without it.
         mode: the first way to go wrong that shows it, at the step ``card``.
         says: what the sweep says there.
+        late: steps that must have no effect once they were undone.
     """
 
     wrong: Any
     right: Any
     mode: str
     says: str
+    late: tuple[str, ...] = ()
 
 
 def _bug(
-    do: Do, undo: Undo | None, right: Callable[[], Operation[EmptyInput, None]], mode: str, says: str
+    do: Do,
+    undo: Undo | None,
+    right: Callable[[], Operation[EmptyInput, None]],
+    mode: str,
+    says: str,
+    more: tuple[str, ...] = (),
+    late: tuple[str, ...] = (),
 ) -> Bug:
-    return Bug(of_three(made("card", do, undo)), of_three(right()), mode, says)
+    return Bug(of_three(made("card", do, undo), *more), of_three(right(), *more), mode, says, late)
 
 
 BUGS = {
@@ -252,6 +292,9 @@ BUGS = {
         sell, _insist, selling, "unknown, and never happened", "it ended stuck, not rolled_back"
     ),
     "an undo that takes unknown for failed": _bug(sell, _only_done, selling, "fails after its effect", "'card'"),
+    "an undo that looks only at what is unknown": _bug(
+        sell, _only_unknown, selling, "undo repeated", "+{'money': 100, 'price': 3, 'sold': [\"ann's seat\", 'card']"
+    ),
     "an effect with a name of its own each time": _bug(
         _sell_as_new, _take_all_of_it, selling, "crash after its effect", "'card', 'card'"
     ),
@@ -266,6 +309,15 @@ BUGS = {
     ),
     "an undo that differs when tried again": _bug(
         sell, _count_down, selling, "undo: transient error", "+{'money': 99,"
+    ),
+    "an undo that remembers only the last": _bug(
+        charge, _refund_unless_last, charging, "undo fails, and another's", "+{'money': 90,", more=("tip",)
+    ),
+    "an operation that comes after its undo": _bug(
+        charge, _refund_for_ever, charging_in_time, "undone, and then late", "+{'money': 110,", late=("card",)
+    ),
+    "an undo that forgets what never happened": _bug(
+        _charge_in_time, refund, charging_in_time, "undone, and then late", "+{'money': 110,", late=("card",)
     ),
     "a body that goes on without what it needs": Bug(
         BuyAnyway, Buy, "fails before its effect", "it ended completed, not rolled_back"

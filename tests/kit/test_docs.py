@@ -24,8 +24,8 @@ def test_the_page_is_a_test_module_that_passes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
-    assert (done.returncode, "6 passed" in done.stdout) == (0, True), done.stdout + done.stderr
-    assert (tmp_path / "sweep.html").read_text().count('class="held"') == 50
+    assert (done.returncode, "7 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (tmp_path / "sweep.html").read_text().count('class="held"') == 52
 
 
 def test_the_page_names_every_mode() -> None:

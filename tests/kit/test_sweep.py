@@ -1,19 +1,19 @@
-"""Sweeps: all modes on one flow, guards against weak sweeps, the table."""
+"""Sweeps: all modes on one flow, guards against weak sweeps (H, M)."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, EmptyInput, Retry, operation
+    from activities import Context, EmptyInput, Retry, Unrecoverable, operation
     from flows import Dag, Policy, Sequence, saga
     from flows.testing import ALL, QUICK, Cell, Coverage, Mode, NoSuchStep, NotHeld, Temporal, _bench, sweep
     from tests.kit.planted import (
@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
 
 UNDO_CANCELS = (Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER)
 FEW = (Mode.FAILS, Mode.UNDO_REPEATED)
+UNNAMED = "`late` doesn't name it: nothing says that it has no effect once it was undone"
 
 
 @saga(id="beside", version="1.0.0")
@@ -43,6 +44,12 @@ def beside(dag: Dag, params: EmptyInput) -> None:
 @saga(id="kept", version="1.0.0", policy=Policy(on_failure="keep"))
 def kept(dag: Dag, params: EmptyInput) -> None:
     """A seat, kept whatever happens."""
+    dag.append("seat", seat, {})
+
+
+@saga(id="alone", version="1.0.0")
+def alone(dag: Dag, params: EmptyInput) -> None:
+    """A seat, and nothing else."""
     dag.append("seat", seat, {})
 
 
@@ -65,8 +72,9 @@ async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
     """A right step, in every mode, restarts and resets too: each cell is held, also where every task replays."""
     coverage = await swept(beside, temporal, steps=["card"], modes=ALL, cache=cache)
     status = {mode: coverage.cell("card", mode) for mode in ALL}
-    assert {mode for mode in ALL if status[mode].status != "held"} == set()
-    assert status[Mode.SIBLINGS].runs == 1
+    assert {mode for mode in ALL if status[mode].status != "held"} == {Mode.LATE}
+    assert status[Mode.LATE] == Cell("not applicable", why=(UNNAMED,))
+    assert status[Mode.SIBLINGS].runs == status[Mode.UNDOS_FAIL].runs == 1
     assert status[Mode.UNDO_FAILS].runs == 2  # its own failure after the effect, and that of mail
 
 
@@ -79,7 +87,8 @@ async def test_a_saga_inline_in_a_sequence_holds(temporal: Temporal) -> None:
     coverage = await swept(Around, temporal, modes=modes, serve=[seat, card, mail, beside])
     names = ("first", "beside/seat", "beside/card", "beside/mail")
     wrong = {(n, m): c.status for n in names for m in modes if (c := coverage.cell(n, m)).status != "held"}
-    assert wrong == {(name, Mode.SIBLINGS): "not applicable" for name in ("first", "beside/mail")}
+    nowhere = {(name, Mode.LATE): "not applicable" for name in names}
+    assert wrong == nowhere | {(name, Mode.SIBLINGS): "not applicable" for name in ("first", "beside/mail")}
 
 
 async def test_the_time_skipping_server_sweeps_what_it_can() -> None:
@@ -95,6 +104,47 @@ async def test_a_policy_that_keeps_is_no_leak(temporal: Temporal) -> None:
     coverage = await swept(kept, temporal)
     assert [coverage.cell("seat", mode).status for mode in FEW] == ["held", "not applicable"]
     assert coverage.cell("seat", FEW[1]).why == ("no failure that the policy unwinds leaves it to be undone",)
+
+
+async def test_what_is_not_tried_where_undos_fail_or_operations_come_late(temporal: Temporal) -> None:
+    """A step that is undone alone, policies that stop there, keep, or leave what is unknown: each says so."""
+    modes = (Mode.UNDOS_FAIL, Mode.LATE)
+    coverage = await swept(kept, temporal, modes=modes, late=["seat"])
+    left = ("no failure that the policy unwinds leaves it to be undone",)
+    assert [coverage.cell("seat", mode).why for mode in modes] == [left, left]
+
+    stopping = of_three(card, policy=Policy(on_undo_failure="stop", undo_failed_step="never"))
+    coverage = await swept(stopping, temporal, modes=modes, late=["card", "mail"])
+    assert coverage.cell("card", modes[0]).why == ("the policy stops at the first undo that fails",)
+    assert [coverage.cell(name, modes[1]).why for name in coverage.steps] == [(UNNAMED,), left, left]
+
+    coverage = await swept(alone, temporal, modes=modes)
+    assert coverage.cell("seat", modes[0]).why == ("no other step is undone with it",)
+
+
+@pytest.mark.parametrize("placement", ["remote", "local"])
+async def test_what_comes_late_comes_after_the_undo(temporal: Temporal, placement: Any) -> None:
+    """Once for the run: also in a thread, and of a local step; that it is refused then is no failure of the run."""
+    refused = []
+
+    @operation(id="card", version="1.0.0", placement=placement, retry=Retry(max_attempts=2))
+    def card(ctx: Context[Any], input: EmptyInput) -> None:
+        if ctx.idempotency_key in ctx.deps.refunded:
+            refused.append(ctx.step)
+            raise Unrecoverable("it was undone")
+        sell(ctx.deps, ctx)
+
+    @card.undo
+    def back(ctx: Context[Any], input: EmptyInput, outcome: Any) -> None:
+        ctx.deps.refunded.add(ctx.idempotency_key)
+        take_back(ctx.deps, ctx, outcome)
+
+    flow, late = of_three(card), [Mode.LATE]
+    coverage = await swept(
+        flow, temporal, serve=[seat, card, mail], steps=["card"], late=["card"], modes=late
+    )
+    assert coverage.cell("card", Mode.LATE) == Cell("held", 1)
+    assert refused == ["card"]
 
 
 async def test_a_world_that_shows_nothing_is_refused(temporal: Temporal) -> None:
@@ -183,6 +233,30 @@ async def test_a_world_that_can_t_be_made_is_a_problem(temporal: Temporal) -> No
     assert refused.value.coverage.problems == ["the run without faults: LookupError: no shop"]
 
 
+class Idle(Sequence[EmptyInput, None], id="idle", version="1.0.0"):
+    """Nothing at all."""
+
+    async def run(self, input: EmptyInput) -> None:
+        """Have no steps."""
+
+
+async def test_a_flow_without_steps_is_refused(temporal: Temporal) -> None:
+    """A sweep over no steps would be green for ever."""
+    with pytest.raises(NotHeld) as refused:
+        await swept(Idle, temporal)
+    assert refused.value.coverage.problems == ["it has no steps"]
+    assert refused.value.coverage.runs == 1
+
+
+async def test_an_input_is_copied_for_each_run() -> None:
+    """What a run does to an input that was given as a value, the next one doesn't see."""
+    given = ["12A"]
+    bench = _bench.Bench(cast(Any, None), None, given, look, shop, None, asyncio.Semaphore(2), 0)
+    async with bench.fresh() as one, bench.fresh() as other:
+        one.input.append("12B")
+        assert (one.input, other.input, given) == (["12A", "12B"], ["12A"], ["12A"])
+
+
 class Slept(Sequence[EmptyInput, None], id="slept", version="1.0.0"):
     """A seat, in a year."""
 
@@ -257,8 +331,9 @@ async def test_where_no_error_is_tried_again(temporal: Temporal, local: bool) ->
 
 async def test_steps_that_are_not_there_are_refused(temporal: Temporal) -> None:
     """A sweep of a step that the flow doesn't have says which it has."""
-    with pytest.raises(NoSuchStep, match=r"no step 'cart' .*; its steps: "):
-        await swept(beside, temporal, steps=["cart"])
+    for named in ("steps", "survives", "late"):
+        with pytest.raises(NoSuchStep, match=r"no step 'cart' .*; its steps: "):
+            await swept(beside, temporal, **{named: ["cart"]})
 
 
 async def test_inputs_are_made_anew(temporal: Temporal) -> None:
@@ -275,58 +350,3 @@ async def test_inputs_are_made_anew(temporal: Temporal) -> None:
         temporal=temporal, modes=[Mode.REPEATED],
     )  # fmt: skip
     assert coverage.runs == len(given) == len({id(shop) for shop in given}) == 5
-
-
-CELLS = {("seat", Mode.FAILS): Cell("held", 2), ("card", Mode.FAILS): Cell("broken", 1, ("<it> leaks",))}
-
-
-def test_a_missing_cell_fails() -> None:
-    """A cell that no run filled, and that nobody explained, makes the table fail."""
-    coverage = Coverage("buy@1.0.0", ["seat"], FEW, CELLS)
-    assert [(step, mode, cell.status) for step, mode, cell in coverage.found] == [
-        ("seat", Mode.UNDO_REPEATED, "missing")
-    ]
-    assert not coverage.holds
-    assert "seat × undo repeated: no run tried it, and nothing says why" in str(NotHeld(coverage))
-
-
-def test_the_table_as_text_json_and_html() -> None:
-    """All three say the same of each cell; the page holds no markup of a message's."""
-    coverage = Coverage("buy@1.0.0", ["seat", "card"], [Mode.FAILS], CELLS, runs=3, seconds=1.2)
-    assert coverage.text().splitlines() == [
-        "buy@1.0.0: 2 steps × 1 modes: 1 held, 1 broken, 0 not applicable, 0 missing; 3 runs in 1 s",
-        "",
-        "  1 seat",
-        "  2 card",
-        "",
-        "                         1   2",
-        "fails before its effect  ✓   ✗",
-        "",
-        "✓ held  ✗ broken  · not applicable  ? missing",
-        "",
-        "card × fails before its effect: <it> leaks",
-    ]
-    told = json.loads(coverage.json())
-    assert told["cells"] == [
-        {"step": "seat", "mode": "fails before its effect", "status": "held", "runs": 2, "why": []},
-        {
-            "step": "card",
-            "mode": "fails before its effect",
-            "status": "broken",
-            "runs": 1,
-            "why": ["<it> leaks"],
-        },
-    ]
-    page = coverage.html()
-    assert page.count('<td class="held"') == 1 and page.count('<td class="broken"') == 1
-    assert "<it>" not in page and "&lt;it&gt; leaks" in page
-    assert "http" not in page
-
-
-def test_every_mode_is_quick_a_restart_or_a_reset() -> None:
-    """The quick modes are all but those that replace the worker or reset the run."""
-    assert [mode for mode in ALL if mode not in QUICK] == [
-        Mode.REPLAYED, Mode.RESTART_BEFORE, Mode.RESTART_IN, Mode.RESTART_AFTER,
-        Mode.UNDO_RESTART_BEFORE, Mode.UNDO_RESTART_IN, Mode.UNDO_RESTART_AFTER,
-        Mode.RESET_COMPLETED, Mode.RESET_UNWOUND,
-    ]  # fmt: skip
