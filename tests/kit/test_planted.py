@@ -12,7 +12,13 @@ with workflow.unsafe.imports_passed_through():
     from flows.testing import QUICK, Coverage, Mode, NotHeld, Temporal, sweep
     from tests.kit.planted import BUGS, Bug, card, look, mail, seat, shop
 
-FOUND = ["a missing undo", "an undo that remembers only the last", "an operation that comes after its undo"]
+FOUND = [
+    "a missing undo",
+    "an undo that looks only at what is unknown",
+    "an undo that remembers only the last",
+    "an operation that comes after its undo",
+    "a body that goes on without what it needs",
+]
 PASSED = ["an operation that comes after its undo"]
 
 
