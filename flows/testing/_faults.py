@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -30,6 +30,8 @@ class Fault:
         heartbeat: shortens its heartbeat timeout.
         silent: whether the execution is lost: what it returned never arrives.
         lasts: whether later executions go so as well, should there be any.
+        fails: whether it is an error.
+        repeats: whether it is a repeat, which gives way to an error at the same place.
     """
 
     name: str
@@ -38,6 +40,18 @@ class Fault:
     heartbeat: timedelta | None = None
     silent: bool = False
     lasts: bool = False
+    fails: bool = False
+    repeats: bool = False
+
+
+def error_first(faults: Sequence[Fault]) -> list[Fault]:
+    """Put repeats behind the rest where there is an error: an injected error wins over an injected repeat (steno)."""
+    return sorted(faults, key=lambda fault: fault.repeats) if has_error(faults) else list(faults)
+
+
+def has_error(faults: Sequence[Fault]) -> bool:
+    """Whether one of them is an error."""
+    return any(fault.fails for fault in faults)
 
 
 def error(
@@ -61,7 +75,7 @@ def error(
             raise OutcomeUnknown(f"injected, {when} the effect") from raised
         raise raised
 
-    return Fault("unknown before" if unknown else f"error {when}", act)
+    return Fault("unknown before" if unknown else f"error {when}", act, fails=True)
 
 
 class Injected(Exception):
@@ -158,14 +172,17 @@ def crash(after: timedelta = _SHORT) -> Fault:
 
 
 def repeat(n: int = 2) -> Fault:
-    """Call the handler several times with the same key, as at-least-once execution may; the last one counts."""
+    """Call the handler several times with the same key, as at-least-once execution may; the last one counts.
+
+    An error injected at the same place wins: it goes first, and no repeat follows one that ends the step.
+    """
 
     async def act(effect: Effect, trial: Trial) -> Any:
         for _ in range(n - 1):
             await effect()
         return await effect()
 
-    return Fault(f"repeat {n}", act)
+    return Fault(f"repeat {n}", act, repeats=True)
 
 
 def slow(by: timedelta = _SHORT) -> Fault:

@@ -1,13 +1,14 @@
-"""Resetting runs that have ended, to the task that scheduled each step: nothing undone ever counts as done."""
+"""Resetting runs that have ended, to each of their workflow tasks: nothing undone ever counts as done."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
@@ -36,30 +37,42 @@ class After:
 
 async def resets(
     bench: Bench, faults: Faults, steps: Collection[str], after: After
-) -> AsyncIterator[tuple[str, Cell]]:
-    """Run a flow to its end, reset it to each of its steps, one after the other, and look at what comes of it.
+) -> AsyncIterator[tuple[str, Cell, int]]:
+    """Run a flow to its end, reset it to each task of its steps, one after the other, and look at what comes of it.
 
     Args:
         bench: runs it.
         faults: what makes it unwind, if it is to.
-        steps: those to reset it to.
+        steps: those whose tasks to reset it to.
         after: what must come of it.
+
+    Yields:
+        Each step, its cell, and how many runs there were: a task that belongs to several steps is tried once.
     """
     async with bench.fresh() as fresh:
         ran, _ = await bench.run(fresh, faults)
-        client = bench.worker.client
-        points = await _points(client, ran.handle)
+        run_id, points = await _points(bench.worker.client, ran.handle)
+        tried: dict[int, list[str]] = {}
         for step in steps:
-            if step not in points:
-                yield step, _ELSEWHERE
-                continue
-            try:
-                before = await bench.look(fresh.deps)
-                again = await _reset(client, ran.handle, points[step])
-                found = await _outcome(bench, fresh, again, after, before)
-            except Exception as error:  # the other steps may hold
-                found = [told(error)]
-            yield step, Cell("broken" if found else "held", 1, tuple(found))
+            tasks = points.get(step, ())
+            new = [task for task in tasks if task not in tried]
+            for task in new:
+                tried[task] = await _tried(bench, fresh, ran.handle, run_id, task, after)
+            found = [f"(event {task}) {line}" for task in tasks for line in tried[task]]
+            held = Cell("broken" if found else "held", len(tasks), tuple(found))
+            yield step, held if tasks else _ELSEWHERE, len(new)
+
+
+async def _tried(
+    bench: Bench, fresh: Fresh, handle: WorkflowHandle[Any, Any], run_id: str, task: int, after: After
+) -> list[str]:
+    """Reset a run to a task, and say what is wrong with what came of it."""
+    try:
+        before = await bench.look(fresh.deps)
+        again = await _reset(bench.worker.client, handle.id, run_id, task)
+        return await _outcome(bench, fresh, again, after, before)
+    except Exception as error:  # the other tasks may hold
+        return [told(error)]
 
 
 async def _outcome(
@@ -81,28 +94,40 @@ def _not(ran: Ran, state: str) -> list[str]:
     return [] if ran.state == state else [f"after the reset it ended {ran.state}, not {state}: {ran.failure}"]
 
 
-async def _points(client: Client, handle: WorkflowHandle[Any, Any]) -> Mapping[str, int]:
-    """Give for each step the workflow task that scheduled it, by the event that ended the task."""
-    events = await fetch_events(client, handle.id)
+async def _points(
+    client: Client, handle: WorkflowHandle[Any, Any]
+) -> tuple[str, Mapping[str, Sequence[int]]]:
+    """Give the newest run, and for each step its workflow tasks, by the events that ended them.
+
+    A task belongs to the steps that it scheduled, or whose undos it did; if it scheduled none, to those of the task before
+    it. So every task belongs to some step, those of the unwinding too.
+    """
+    run_id = (await client.get_workflow_handle(handle.id).describe()).run_id
+    events = await fetch_events(client, handle.id, run_id)
+    asked: dict[int, list[str]] = {}
     by_id = {event.event_id: event for event in events}
-    found = {}
-    for step in read_run(handle.id, events).forward():
+    for step in read_run(handle.id, events).steps:
         event = by_id[step.order]
         attributes = getattr(event, event.WhichOneof("attributes") or "")
-        found[step.step] = attributes.workflow_task_completed_event_id
-    return found
+        asked.setdefault(attributes.workflow_task_completed_event_id, []).append(step.step)
+    latest = asked[min(asked)] if asked else []
+    found: dict[str, list[int]] = {}
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            latest = asked.get(event.event_id, latest)
+            for name in dict.fromkeys(latest):
+                found.setdefault(name, []).append(event.event_id)
+    return run_id, found
 
 
-async def _reset(client: Client, handle: WorkflowHandle[Any, Any], event: int) -> WorkflowHandle[Any, Any]:
-    described = await client.get_workflow_handle(handle.id).describe()
-    run_id = handle.first_execution_run_id or described.run_id
+async def _reset(client: Client, workflow_id: str, run_id: str, event: int) -> WorkflowHandle[Any, Any]:
     answer = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=run_id),
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             reason="sweep",
             workflow_task_finish_event_id=event,
             request_id=uuid4().hex,
         )
     )
-    return client.get_workflow_handle(handle.id, run_id=answer.run_id)
+    return client.get_workflow_handle(workflow_id, run_id=answer.run_id)

@@ -283,8 +283,9 @@ class _Sweep:
         again = None if any(step.once for step in expected.steps.values()) else expected.clean
         after = After(refused=undone, world=again)
         try:
-            async for step, cell in resets(self.bench, faults, names, after):
-                self.runs += 1
+            self.runs += 1
+            async for step, cell, tried in resets(self.bench, faults, names, after):
+                self.runs += tried
                 self.cells[step, mode] = cell
         except Exception as error:  # of the run that was to be reset, or of its world
             broken = Cell("broken", 1, (told(error),))

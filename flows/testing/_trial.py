@@ -128,8 +128,13 @@ class Trial:
 
     @property
     def missed(self) -> list[Place]:
-        """Where something was to go wrong, and not all of it did."""
-        return [place for place, left in self.faults.items() if left or place in map(Place, self.held_back)]
+        """Where something was to go wrong, and not all of it did; a repeat that an error kept from happening isn't missed."""
+        late = set(map(Place, self.held_back))
+        return [p for p, left in self.faults.items() if p in late or (left and not self._beaten(p, left))]
+
+    def _beaten(self, place: Place, left: Sequence[Fault]) -> bool:
+        """Whether all that is left is repeats, behind an error that happened."""
+        return all(fault.repeats for fault in left) and any(fault.fails for fault in self.injected[place])
 
     @property
     def steps(self) -> list[str]:

@@ -23,7 +23,7 @@ from flows._plugin import CounterstepPlugin
 from flows._saga import Saga
 from flows._start import start
 from flows.testing._bugs import BodyFailed, bug_of
-from flows.testing._faults import Fault
+from flows.testing._faults import Fault, error_first
 from flows.testing._rig import Rig, RigInterceptor
 from flows.testing._temporal import Temporal
 from flows.testing._trial import Call, Place, Trial
@@ -32,7 +32,7 @@ AnyReport = Report[Any, Any]
 
 
 class NoSuchStep(DefinitionError):
-    """Something was injected into a step that the flow doesn't have; the message lists those it has."""
+    """Something was injected into a step that the flow doesn't have, or that has no operation; the message lists those it has."""
 
 
 class NotReached(DefinitionError):
@@ -99,7 +99,8 @@ class FlowWorker:
 
         Args:
             step: its full name; of a step in an inner flow with the path: ``dns/record``.
-            faults: one for each execution, from the first on; those after them go well.
+            faults: one for each execution, from the first on; those after them go well. Those of several calls at one place
+                add up. An error wins over a repeat: it goes first, and no repeat follows one that ends the step.
             undo: whether its undo is meant.
 
         Raises:
@@ -108,7 +109,8 @@ class FlowWorker:
         if not faults or {type(fault) for fault in faults} != {Fault}:
             given = ", ".join(map(repr, faults)) or "nothing"
             raise DefinitionError(f"inject takes faults, such as error() or crash(), not {given}")
-        self._faults[Place(step, undo)] = faults
+        place = Place(step, undo)
+        self._faults[place] = (*self._faults.get(place, ()), *faults)
 
     async def run(self, flow: Any, input: Any = None, **options: Any) -> Ran:
         """Run a flow to its end, with what was injected.
@@ -119,7 +121,8 @@ class FlowWorker:
             options: of :func:`flows.start`, such as ``memo``.
 
         Raises:
-            NoSuchStep: when something was injected into a step that isn't there; of a saga before it starts.
+            NoSuchStep: when something was injected into a step that isn't there, or where there is no operation, such as a
+                wait; of a saga before it starts.
             NotReached: when something that was injected didn't happen.
             BodyFailed: when it can't end, since its body has a bug.
         """
@@ -127,7 +130,7 @@ class FlowWorker:
         self._check(flow, input, faults)
         handle, trial = await self.begin(flow, input, faults, self._rig.deps, **options)
         ran = await self.ended(handle, trial)
-        refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)])
+        refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)], others_of(ran.report))
         if trial.missed:
             missed = ", ".join(map(str, trial.missed))
             raise NotReached(f"injected, but never reached: {missed}; called were {', '.join(ran.called)}")
@@ -138,7 +141,7 @@ class FlowWorker:
     ) -> tuple[WorkflowHandle[Any, Any], Trial]:
         """Start a run with dependencies of its own; whether its faults are reached is for the caller to see."""
         trial = self.watch(options.pop("id", None) or f"test-{uuid4().hex[:12]}", deps)
-        trial.inject(faults)
+        trial.inject({place: error_first(several) for place, several in faults.items()})
         options.setdefault("task_queue", self.task_queue)
         return await start(self.client, flow, input, id=trial.workflow_id, **options), trial
 
@@ -185,9 +188,11 @@ class FlowWorker:
     def _check(self, flow: Any, input: Any, faults: Mapping[Place, Any]) -> None:
         found = flow.flow if isinstance(flow, (Action, Workflow)) else flow
         if faults and isinstance(found, Saga) and not isinstance(flow, Workflow):
-            plan = found.plan(input, self.registry)
-            if not any(step.kind == "flow" for step in plan.steps):
-                refuse_unknown(faults, [step.name for step in plan.steps if step.kind == "operation"])
+            steps = found.plan(input, self.registry).steps
+            others = {step.name: step.kind for step in steps if step.kind != "operation"}
+            if "flow" in others.values():  # its steps are known once it ran
+                faults = {place: several for place, several in faults.items() if place.step in others}
+            refuse_unknown(faults, [step.name for step in steps if step.kind == "operation"], others)
 
 
 async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
@@ -197,16 +202,40 @@ async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def refuse_unknown(faults: Mapping[Place, Any], steps: Sequence[str]) -> None:
-    """Refuse what was injected into a step that isn't there.
+def refuse_unknown(
+    faults: Mapping[Place, Any], steps: Sequence[str], others: Mapping[str, str] | None = None
+) -> None:
+    """Refuse what was injected into a step that isn't there, or that has no operation.
+
+    Args:
+        faults: what was injected.
+        steps: that have an operation.
+        others: kinds of those that have none, by full name.
 
     Raises:
         NoSuchStep: naming it, and those that are.
     """
+    known = ", ".join(dict.fromkeys(steps)) or "none"
     for place in faults:
-        if place.step not in steps:
-            known = ", ".join(dict.fromkeys(steps)) or "none"
+        kind = (others or {}).get(place.step)
+        if place.step in steps:
+            continue
+        if kind is None:
             raise NoSuchStep(f"there is no step {place.step!r} to inject anything into; its steps: {known}")
+        named = f"{'an' if kind == 'approval' else 'a'} {kind}"
+        raise NoSuchStep(
+            f"{place.step!r} is {named}, and has no operation to inject anything into; steps that have one: {known}"
+        )
+
+
+def others_of(report: AnyReport, path: str = "") -> dict[str, str]:
+    """Give what has no operation, by full name, with its kind: also what a report tells of by its plan alone, as constants."""
+    found = {path + step.name: step.kind for step in report.plan if step.kind != "operation"}
+    for child in report.children:
+        if child.kind is not Kind.OPERATION:
+            kind = "flow" if child.kind is Kind.CHILD else child.kind.value
+            found |= {path + child.step: kind, **others_of(child, child_path(child, path))}
+    return found
 
 
 def leaves_of(report: AnyReport, path: str = "") -> dict[str, AnyReport]:

@@ -216,7 +216,7 @@ async def test_a_world_that_can_t_be_looked_at_breaks_its_cell(temporal: Tempora
     assert [coverage.cell("card", mode) for mode in modes] == [
         Cell("broken", 1, (f"(card: error after) {said}",)),
         Cell("held", 1),
-        Cell("broken", 1, (said,)),
+        Cell("broken", 1, (f"(event 11) {said}",)),
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import Context, DefinitionError, EmptyInput, Registry
     from activities._wire import HEADER, StepHeader
     from examples.quickstart import Booking, BookSeat, Desk, Ticket, charge_card, take_seat
-    from flows import Sequence
+    from flows import Dag, Sequence, saga
     from flows.testing import (
         Fault,
         NoSuchStep,
@@ -27,35 +30,42 @@ with workflow.unsafe.imports_passed_through():
         slow,
         timeout,
     )
+    from flows.testing._faults import error_first
     from flows.testing._rig import Rig, _place
     from flows.testing._trial import Place, Trial
     from flows.testing._worker import collected
-    from tests.kit.planted import card, mail, of_three, seat
+    from tests.kit.planted import Shop, card, mail, of_three, seat
     from tests.sample import local_a
     from tests.support import new_id
 
 BOOKING = Booking(seat="12A", card="4242")
+FAILED = ["take-seat", "charge-card"]
+UNWOUND = [*FAILED, "undo of take-seat"]
+UNWOUND_TWICE = [*FAILED, "undo of charge-card", "undo of take-seat"]
 FORWARD: dict[str, tuple[Fault, str, list[str]]] = {
-    "error": (error(), "rolled_back", ["take-seat", "charge-card", "undo of take-seat"]),
-    "error after": (
-        error(after=True),
-        "rolled_back",
-        ["take-seat", "charge-card", "undo of charge-card", "undo of take-seat"],
-    ),
-    "timeout": (
-        timeout(),
-        "rolled_back",
-        ["take-seat", "charge-card", "undo of charge-card", "undo of take-seat"],
-    ),
-    "cancel": (
-        cancel("in"),
-        "cancelled",
-        ["take-seat", "charge-card", "undo of charge-card", "undo of take-seat"],
-    ),
-    "crash": (crash(), "completed", ["take-seat", "charge-card", "charge-card"]),
-    "repeat": (repeat(3), "completed", ["take-seat", "charge-card"]),
-    "slow": (slow(), "completed", ["take-seat", "charge-card"]),
+    "error": (error(), "rolled_back", UNWOUND),
+    "error after": (error(after=True), "rolled_back", UNWOUND_TWICE),
+    "timeout": (timeout(), "rolled_back", UNWOUND_TWICE),
+    "cancel": (cancel("in"), "cancelled", UNWOUND_TWICE),
+    "crash": (crash(), "completed", [*FAILED, "charge-card"]),
+    "repeat": (repeat(3), "completed", FAILED),
+    "slow": (slow(), "completed", FAILED),
 }
+UNDO: dict[str, tuple[Fault, str, list[int]]] = {
+    "error": (error(), "stuck", [0]),
+    "error after": (error(after=True), "stuck", [1]),
+    "timeout": (timeout(), "rolled_back", [1, 1]),
+    "cancel": (cancel("in"), "rolled_back", [1]),
+    "crash": (crash(), "rolled_back", [1, 1]),
+    "repeat": (repeat(3), "rolled_back", [3]),
+    "slow": (slow(), "rolled_back", [1]),
+}
+
+
+@pytest.fixture(params=["dev", "skipping"])
+def server(request: pytest.FixtureRequest, temporal: Temporal) -> Temporal:
+    """Each kind of server: users have the time-skipping one unless they say otherwise."""
+    return temporal if request.param == "dev" else Temporal()
 
 
 @pytest.fixture
@@ -65,10 +75,10 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.mark.parametrize("name", FORWARD)
-async def test_a_step_goes_wrong_as_injected(name: str, temporal: Temporal, desk: Desk) -> None:
+async def test_a_step_goes_wrong_as_injected(name: str, server: Temporal, desk: Desk) -> None:
     """G43: each fault gives its end, and its calls, in order; what is unwound leaves no file."""
     fault, end, called = FORWARD[name]
-    async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
+    async with serving("examples.quickstart", temporal=server, deps=desk) as worker:
         worker.inject("charge-card", fault)
         ran = await worker.run(BookSeat, BOOKING)
         assert (ran.state, ran.called) == (end, called)
@@ -76,6 +86,100 @@ async def test_a_step_goes_wrong_as_injected(name: str, temporal: Temporal, desk
         assert len(list(desk.root.iterdir())) == (2 if end == "completed" else 0)
         clean = await worker.run(BookSeat, Booking(seat="12B", card="1"))
     assert (clean.state, clean.output) == ("completed", Ticket(seat="12B"))
+
+
+@pytest.mark.parametrize("name", UNDO)
+async def test_an_undo_goes_wrong_in_each_way(name: str, server: Temporal, desk: Desk) -> None:
+    """G43: each fault in an undo gives its end, and its executions; only what never took effect leaves its file."""
+    fault, end, effects = UNDO[name]
+    async with serving("examples.quickstart", temporal=server, deps=desk) as worker:
+        worker.inject("charge-card", error())
+        worker.inject("take-seat", fault, undo=True)
+        ran = await worker.run(BookSeat, BOOKING)
+    assert (ran.state, ran.called) == (end, [*FAILED, *["undo of take-seat"] * len(effects)])
+    assert [call.effects for call in ran.calls[2:]] == effects
+    assert [call.fault for call in ran.calls[2:]] == [fault.name, *[None] * (len(effects) - 1)]
+    assert [file.name for file in desk.root.iterdir()] == (["seat-12A"] if name == "error" else [])
+
+
+async def test_what_is_slow_begins_late(temporal: Temporal) -> None:
+    """The handler begins no sooner than that after the step before it, though nothing else keeps it waiting."""
+    began: list[float] = []
+
+    def noted(result: Any) -> Any:
+        return lambda input: began.append(time.monotonic()) or result
+
+    faked = fake(take_seat, noted(Ticket(seat="1"))), fake(charge_card, noted("charge-1"))
+    async with serving("examples.quickstart", *faked, temporal=temporal) as worker:
+        worker.inject("charge-card", slow(timedelta(seconds=1)))
+        ran = await worker.run(BookSeat, BOOKING)
+    assert (ran.state, ran.calls[1].fault, ran.calls[1].effects) == ("completed", "slow", 1)
+    assert began[1] - began[0] > 0.99
+    assert ran.calls[1].seconds > 0.99
+
+
+async def test_what_is_slow_does_nothing_until_then() -> None:
+    """It waits before its effect, not after it."""
+    done: list[str] = []
+
+    async def effect() -> None:
+        done.append("effect")
+
+    acting = asyncio.ensure_future(slow(timedelta(hours=1)).act(effect, Trial("x", None)))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    assert (done, acting.done()) == ([], False)
+    acting.cancel()
+    await slow(timedelta(0)).act(effect, Trial("x", None))  # type: ignore[arg-type]
+    assert done == ["effect"]
+
+
+@pytest.mark.parametrize(
+    "injects",
+    [[[error()], [repeat()]], [[repeat()], [error()]], [[error(), repeat()]], [[repeat(), error()]]],
+    ids=["error then repeat", "repeat then error", "error and repeat", "repeat and error"],
+)
+async def test_an_error_wins_over_a_repeat(
+    injects: list[list[Fault]], temporal: Temporal, desk: Desk
+) -> None:
+    """S83: in whichever order both are injected, the handler isn't called, and the repeat isn't missed."""
+    async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
+        for faults in injects:
+            worker.inject("charge-card", *faults)
+        ran = await worker.run(BookSeat, BOOKING)
+    assert (ran.state, ran.called) == ("rolled_back", UNWOUND)
+    assert [(call.fault, call.effects) for call in ran.calls] == [(None, 1), ("error before", 0), (None, 1)]
+
+
+@pytest.mark.parametrize("undo", [False, True])
+async def test_what_is_injected_at_one_place_adds_up(undo: bool, temporal: Temporal) -> None:
+    """S83: a repeat follows an error that leaves another attempt, and what is neither stays where it was."""
+    flow = of_three(card)
+    async with serving(seat, card, mail, flow, temporal=temporal, deps=Shop()) as worker:
+        if undo:
+            worker.inject("mail", error())
+        for fault in (crash(), repeat(), error(retryable=True)):
+            worker.inject("card", fault, undo=undo)
+        ran = await worker.run(flow, EmptyInput())
+    there = [(call.fault, call.effects) for call in ran.calls if call.place == Place("card", undo)]
+    assert there == [("crash", 1), ("error before", 0), ("repeat 2", 2)]
+    assert ran.state == ("rolled_back" if undo else "completed")
+
+
+async def test_a_repeat_that_nothing_wins_over_is_missed(temporal: Temporal, desk: Desk) -> None:
+    """Only an error keeps a repeat from happening; the second of two repeats never comes, and that is said."""
+    async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
+        worker.inject("charge-card", repeat(), repeat())
+        with pytest.raises(
+            NotReached, match="never reached: charge-card; called were take-seat, charge-card"
+        ):
+            await worker.run(BookSeat, BOOKING)
+
+
+def test_only_repeats_give_way() -> None:
+    """S83: where there is no error, the order stays; errors keep theirs."""
+    first, last, often, lost = error(), error(after=True), repeat(), crash()
+    assert error_first([often, lost]) == [often, lost]
+    assert error_first([often, first, lost, last]) == [first, lost, last, often]
 
 
 async def test_an_undo_goes_wrong_as_injected(temporal: Temporal, desk: Desk) -> None:
@@ -113,7 +217,7 @@ async def test_local_steps_can_be_lost_too(temporal: Temporal, world: Any) -> No
 
 
 async def test_a_step_that_does_not_exist_is_refused(temporal: Temporal, desk: Desk) -> None:
-    """S84, S85: of a sequence once it ran, of a saga before it starts; the message lists the steps."""
+    """S84: of a sequence once it ran, of a saga before it starts; the message lists the steps."""
     async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
         worker.inject("charge-cart", error())
         with pytest.raises(NoSuchStep) as refused:
@@ -126,6 +230,80 @@ async def test_a_step_that_does_not_exist_is_refused(temporal: Temporal, desk: D
         worker.inject("cart", error(), undo=True)
         with pytest.raises(NoSuchStep, match="its steps: seat, card, mail"):
             await worker.run(saga, EmptyInput())
+
+
+@saga(id="inner", version="1.0.0")
+def inner(dag: Dag, params: EmptyInput) -> None:
+    """A card, and a number."""
+    dag.append("x", card, {})
+    dag.constant("seven", 7)
+
+
+@saga(id="of-kinds", version="1.0.0")
+def of_kinds(dag: Dag, params: EmptyInput) -> None:
+    """One step of each kind but a flow."""
+    dag.constant("five", 5)
+    dag.append("a", seat, {})
+    dag.wait("pause", timedelta(milliseconds=1))
+    dag.subsaga("s", inner, {})
+    dag.approval("go")
+
+
+@saga(id="with-flow", version="1.0.0")
+def with_flow(dag: Dag, params: EmptyInput) -> None:
+    """A child flow, whose steps the plan doesn't tell of."""
+    dag.constant("five", 5)
+    dag.flow("kid", inner, {})
+
+
+class OfKinds(Sequence[EmptyInput, None], id="of-kinds-in-line", version="1.0.0"):
+    """A step, a wait, a saga inline, a child."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input, step="first")
+        await self.wait(timedelta(milliseconds=1), name="pause")
+        await self.execute(inner, input, step="line")
+        await self.execute(inner, input, child=True, step="kid", key="again")
+
+
+STEPS_OF_KINDS = "a, s/x"
+STEPS_IN_LINE = "first, line/x, kid/x"
+
+
+@pytest.mark.parametrize(
+    ("flow", "step", "kind", "known"),
+    [
+        (of_kinds, "five", "a constant", STEPS_OF_KINDS),
+        (of_kinds, "pause", "a wait", STEPS_OF_KINDS),
+        (of_kinds, "go", "an approval", STEPS_OF_KINDS),
+        (of_kinds, "s", "a subsaga", STEPS_OF_KINDS),
+        (of_kinds, "s/seven", "a constant", STEPS_OF_KINDS),
+        (with_flow, "five", "a constant", "none"),
+        (with_flow, "kid", "a flow", "none"),
+        (with_flow, "kid/seven", "a constant", "kid/x"),
+        (OfKinds, "pause", "a wait", STEPS_IN_LINE),
+        (OfKinds, "line", "a flow", STEPS_IN_LINE),
+        (OfKinds, "line/seven", "a constant", STEPS_IN_LINE),
+        (OfKinds, "kid", "a flow", STEPS_IN_LINE),
+        (OfKinds, "kid/seven", "a constant", STEPS_IN_LINE),
+    ],
+)
+@pytest.mark.parametrize("undo", [False, True])
+async def test_where_there_is_no_operation_nothing_is_injected(
+    flow: Any, step: str, kind: str, known: str, undo: bool, temporal: Temporal
+) -> None:
+    """S85: the message says what stands there, and where there is an operation; of a saga's own steps before it starts."""
+    shop = Shop()
+    async with serving(
+        seat, card, inner, of_kinds, with_flow, OfKinds, temporal=temporal, deps=shop
+    ) as worker:
+        worker.inject(step, error(), undo=undo)
+        with pytest.raises(NoSuchStep) as refused:
+            await worker.run(flow, EmptyInput())
+    assert refused.value.message == (
+        f"{step!r} is {kind}, and has no operation to inject anything into; steps that have one: {known}"
+    )
+    assert (len(shop.sold) > 1) == (flow is OfKinds or step == "kid/seven")  # those ran
 
 
 @pytest.mark.parametrize("id", ["tenants/x", "a/b/c"])
