@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -79,15 +79,19 @@ class Ground:
         ends = {"": self._within(end), **await self._children(id, plan)}
         run = Run(plan, policy, self._trace(rows), ends, asked | DEADLINE & set(policy))
         try:
-            verify(self._as_saga(run) if self.around is not Around.PARENT else await self._as_child(run, id))
+            await self._judge(run, id, rows)
         except AssertionError as error:
             error.add_note(f"{self.around}: {(nodes, policy, ask)} of {id} heard {set(run.asked)}: {ends}")
             raise
-        policies = (policy, *plan.policies)
+
+    async def _judge(self, run: Run, id: str, rows: list[Any]) -> None:
+        """Verify what a tree and its children did, and what is reported of them."""
+        verify(self._as_saga(run) if self.around is not Around.PARENT else await self._as_child(run, id))
+        policies = (run.policy, *run.plan.policies)
         cancels = bool(run.asked) or any(
             one.get("settle") == "cancel" or "deadline" in one for one in policies
         )
-        again = {self._path + name for name, leaf in plan.leaves.items() if leaf.get("local")}
+        again = {self._path + name for name, leaf in run.plan.leaves.items() if leaf.get("local")}
         told = Trace([tuple(row) for row in rows])
         _compare(await fetch_report(self.client, id), told, cancels=cancels, again=again)
 
@@ -176,7 +180,7 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool, again: set[str])
     known = {step: r.attempts for step, r in steps.items()}
     forward = {step: count for step, count in trace.calls(undo=False).items() if step not in unseen}
     forward = _taken(forward, known, again)
-    assert known == forward
+    assert known == forward, f"told {known}, called {forward}; outcomes {_outcomes(told_of)}"
     undone = {step: r.undo.attempts for step, r in steps.items() if r.undo}
     backward = _taken(dict(trace.calls(undo=True)), undone, again)
     assert undone == backward
@@ -185,6 +189,11 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool, again: set[str])
         called = [one for one in told if one["counterstep.kind"] == kind and one.get("counterstep.attempts")]
         calls = {one["counterstep.step"]: one["counterstep.attempts"] for one in called}
         assert calls == (backward if undo else forward)
+
+
+def _outcomes(told: Mapping[str, AnyReport]) -> dict[str, str | None]:
+    """Give how those ended that no attempt is told of."""
+    return {step: r.outcome and r.outcome.value for step, r in told.items() if not r.attempts}
 
 
 def _taken(calls: dict[str, int], known: dict[str, int], again: set[str]) -> dict[str, int]:
