@@ -181,7 +181,7 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool, again: set[str])
     forward = {step: count for step, count in trace.calls(undo=False).items() if step not in unseen}
     forward = _taken(forward, known, again)
     assert known == forward, f"told {known}, called {forward}; outcomes {_outcomes(told_of)}"
-    undone = {step: r.undo.attempts for step, r in steps.items() if r.undo}
+    undone = {step: r.undo.attempts for step, r in told_of.items() if r.undo and r.undo.attempts}
     backward = _taken(dict(trace.calls(undo=True)), undone, again)
     assert undone == backward
     told = [attributes(span) for span in check(decoded(spans_of(report))).values()]
