@@ -46,15 +46,15 @@ def _listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def _ready(address: str) -> None:
-    """Wait until the server knows its default namespace."""
+async def _ready(address: str) -> str:
+    """Wait until the server knows its default namespace; gives its address."""
     deadline = time.monotonic() + 120
     while True:
         try:
             client = await Client.connect(address)
             async for _ in client.list_workflows("WorkflowId = 'none'", limit=1):
                 pass
-            return
+            return address
         except Exception:
             assert time.monotonic() < deadline, "the dev server isn't ready"
             await asyncio.sleep(0.1)
