@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -12,53 +12,49 @@ from examples.tenants import onboard_tenant
 from examples.tenants.onboarding import TenantSpec
 from examples.tenants.server import Server
 from flows.testing import ALL, QUICK, Coverage, Mode, NotHeld, Temporal, sweep
-from tests.kit.examples import EXAMPLES
+from flows.testing._modes import RESETS, RESTARTS
+from tests.kit.examples import EXAMPLES, Example
 from tests.postgres import cluster
 from tests.test_tenants import OnePassword, masked
 
 SAMPLE = (Mode.FAILS_AFTER, Mode.CRASH_FAILS, Mode.REPEATED, Mode.UNDO_CRASH)
-STEPS = {"quickstart": "charge-card", "release": "switch-traffic", "catalog": "leg:1/import-rows"}
+SAMPLES = {
+    "quickstart": ("charge-card", SAMPLE),
+    "release": ("switch-traffic", SAMPLE),
+    "catalog": ("leg:1/import-rows", SAMPLE),
+    "simulation": ("launch-world", (Mode.FAILS_AFTER, Mode.REPEATED)),
+    "tenants": ("table-plans", (Mode.FAILS_AFTER, Mode.UNDO_REPEATED)),
+}
+GROUPS = {
+    "steps": [mode for mode in QUICK if not mode.startswith("undo")],
+    "undos": [mode for mode in QUICK if mode.startswith("undo") and mode is not Mode.UNDO_FAILS],
+    "undo-fails": [Mode.UNDO_FAILS],
+    "restarts": [mode for mode in ALL if mode in RESTARTS],
+    "resets": [mode for mode in ALL if mode in RESETS],
+}
+"""All modes, in parts that run side by side."""
+BROKEN = {
+    (
+        "release",
+        "resets",
+    ): "switch-traffic knows who had the traffic only from what its run saved: reset to before it, "
+    "it takes the new service for the old one, which stop-service then stops",
+}
+CASES = [
+    pytest.param(name, group, marks=pytest.mark.xfail(strict=True, reason=BROKEN[name, group]))
+    if (name, group) in BROKEN
+    else (name, group)
+    for name in SAMPLES
+    for group in GROUPS
+]
 
 
-async def swept(
-    name: str, temporal: Temporal, modes: Collection[Mode], steps: Collection[str] | None = None
-) -> Coverage:
-    """Sweep an example; print its table, which pytest shows when it fails."""
-    example = EXAMPLES[name]
-    try:
-        return await sweep(
-            example.flow, example.input, world=example.world, lifespan=example.lifespan,
-            serve=example.serve, temporal=temporal, modes=modes, steps=steps, **example.options,
-        )  # fmt: skip
-    except NotHeld as error:
-        print(error)
-        return error.coverage
-
-
-@pytest.mark.parametrize("name", STEPS)
-async def test_a_sample_of_an_example_holds(name: str, temporal: Temporal) -> None:
-    """One step, in the modes that find most."""
-    coverage = await swept(name, temporal, SAMPLE, [STEPS[name]])
-    assert (coverage.problems, coverage.found) == ([], [])
-    assert [coverage.cell(STEPS[name], mode).status for mode in SAMPLE] == ["held"] * len(SAMPLE)
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", EXAMPLES)
-async def test_an_example_holds(name: str, temporal: Temporal) -> None:
-    """Every step in every mode; the smallest one with restarts and resets too."""
-    coverage = await swept(name, temporal, ALL if name == "quickstart" else QUICK)
-    assert (coverage.problems, coverage.found) == ([], [])
-    assert coverage.count("missing") == 0 < coverage.count("held")
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-async def test_a_tenant_holds(temporal: Temporal) -> None:
-    """A step of each operation of the saga on a real PostgreSQL, which is one world for all: run by run."""
-    modes = (*SAMPLE, Mode.UNKNOWN, Mode.UNDO_REPEATED)
-    steps = ["owner", "database", "schema-app", "writer-reads", "table-plans", "writer-adds-events"]
+@contextmanager
+def _example(name: str) -> Iterator[Example]:
+    """Give an example; that of the tenants with a real PostgreSQL, which is one world for all: run by run."""
+    if name != "tenants":
+        yield EXAMPLES[name]
+        return
     with cluster() as postgres:
 
         @asynccontextmanager
@@ -66,16 +62,52 @@ async def test_a_tenant_holds(temporal: Temporal) -> None:
             postgres.clear()
             yield Server(postgres.dsn())
 
-        coverage = await sweep(
+        given = TenantSpec(name="acme", password=SecretRef("ANY"))
+        yield Example(
             onboard_tenant,
-            TenantSpec(name="acme", password=SecretRef("ANY")),
-            world=lambda server: masked(postgres.catalog()).splitlines(),
-            lifespan=server,
-            serve=["examples.tenants"],
-            temporal=temporal,
-            modes=modes,
-            steps=steps,
-            parallel=1,
-            secrets=OnePassword(),
+            given,
+            lambda server: masked(postgres.catalog()).splitlines(),
+            server,
+            ("examples.tenants",),
+            {"parallel": 1, "secrets": OnePassword()},
         )
-    assert coverage.count("held") == len(coverage.steps) * len(modes) == 36
+
+
+async def swept(
+    name: str, temporal: Temporal, modes: Collection[Mode], steps: Collection[str] | None = None
+) -> Coverage:
+    """Sweep an example; print its table, which pytest shows when it fails."""
+    with _example(name) as example:
+        try:
+            return await sweep(
+                example.flow, example.input, world=example.world, lifespan=example.lifespan,
+                serve=example.serve, temporal=temporal, modes=modes, steps=steps, **example.options,
+            )  # fmt: skip
+        except NotHeld as error:
+            print(error)
+            return error.coverage
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+async def test_a_sample_of_an_example_holds(name: str, temporal: Temporal) -> None:
+    """One step, in the modes that find most."""
+    step, modes = SAMPLES[name]
+    coverage = await swept(name, temporal, modes, [step])
+    assert (coverage.problems, coverage.found) == ([], [])
+    assert [coverage.cell(step, mode).status for mode in modes] == ["held"] * len(modes)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("name", "group"), CASES)
+async def test_an_example_holds(name: str, group: str, temporal: Temporal) -> None:
+    """Every step in every mode."""
+    coverage = await swept(name, temporal, GROUPS[group])
+    assert (coverage.problems, coverage.found) == ([], [])
+    assert coverage.count("missing") == 0 < coverage.count("held")
+
+
+def test_every_example_is_swept_in_every_mode() -> None:
+    """The parts are all modes, each once, and no example is left out."""
+    assert sorted(mode for modes in GROUPS.values() for mode in modes) == sorted(ALL)
+    assert SAMPLES.keys() == EXAMPLES.keys() | {"tenants"}
