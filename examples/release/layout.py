@@ -5,6 +5,7 @@ store/VERSION.zip       the releases that there are
 ports/KEY               reserved ports, by the key of whoever reserved it
 releases/VERSION-KEY/   unpacked releases
 services/ID/            services: how each was started, its lock, pid and log
+switches/KEY            who had the traffic before, by the key of whoever switched it
 current                 symbolic link to the service that gets the traffic
 ```
 """
@@ -61,6 +62,11 @@ class Site:
     def services(self) -> Path:
         """The services: a folder for each, named by its id."""
         return self._folder("services")
+
+    @property
+    def switches(self) -> Path:
+        """Who had the traffic before: a file for each switch, named by its key, holding a service's id as JSON."""
+        return self._folder("switches")
 
     @property
     def current(self) -> Path:

@@ -7,6 +7,7 @@ operation left, also when nobody knows how far that came.
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import shutil
 import socket
@@ -220,19 +221,24 @@ def _status(port: int) -> int:
 
 
 @operation(id="switch-traffic", version="1.0.0", timeout=timedelta(seconds=10), retry=Retry(max_attempts=3))
-async def switch_traffic(ctx: Context[Site], input: SwitchTraffic) -> Switched:
+def switch_traffic(ctx: Context[Site], input: SwitchTraffic) -> Switched:
     """Let the service have the traffic: re-point `current`, in one step."""
-    before = ctx.saved or {"previous": ctx.deps.serving()}
-    await ctx.save(before)  # before the effect: once `current` is re-pointed, nobody knows where it was
+    before = ctx.deps.switches / slot(ctx.idempotency_key)
+    if (
+        not before.exists()
+    ):  # written before the effect: once `current` is re-pointed, nobody knows where it was
+        write(before, json.dumps(ctx.deps.serving()))
     ctx.deps.point(input.service)
-    return Switched(previous=before["previous"])
+    return Switched(previous=json.loads(before.read_text()))
 
 
 @switch_traffic.undo
-async def switch_back(ctx: Context[Site], input: SwitchTraffic, outcome: Outcome[Switched]) -> None:
+def switch_back(ctx: Context[Site], input: SwitchTraffic, outcome: Outcome[Switched]) -> None:
     """Point `current` to where it was, unless it meanwhile points elsewhere."""
-    if outcome.saved is not None and ctx.deps.serving() == input.service:
-        ctx.deps.point(outcome.saved["previous"])
+    before = ctx.deps.switches / slot(ctx.idempotency_key)
+    if before.exists() and ctx.deps.serving() == input.service:
+        ctx.deps.point(json.loads(before.read_text()))
+    before.unlink(missing_ok=True)
 
 
 @operation(id="stop-service", version="1.0.0", timeout=timedelta(seconds=30), retry=Retry(max_attempts=3))

@@ -33,20 +33,7 @@ GROUPS = {
     "resets": [mode for mode in ALL if mode in RESETS],
 }
 """All modes, in parts that run side by side."""
-BROKEN = {
-    (
-        "release",
-        "resets",
-    ): "switch-traffic knows who had the traffic only from what its run saved: reset to before it, "
-    "it takes the new service for the old one, which stop-service then stops",
-}
-CASES = [
-    pytest.param(name, group, marks=pytest.mark.xfail(strict=True, reason=BROKEN[name, group]))
-    if (name, group) in BROKEN
-    else (name, group)
-    for name in SAMPLES
-    for group in GROUPS
-]
+CASES = [(name, group) for name in SAMPLES for group in GROUPS]
 
 
 @contextmanager
