@@ -310,15 +310,40 @@ async def test_unrecoverable_stops_at_once(serve: Serve, world: World, task_queu
     assert without_keys(world) == [("act", 1, None), ("act", 2, None)]
 
 
-async def test_stopped_worker_hands_the_step_over(serve: Serve, world: World, task_queue: str) -> None:
-    """A worker that stops without grace hands a running step over: again, same key; the run goes on."""
-    case = Case(op="async", attempts=["slow", "fine"])
+async def handed_over(
+    serve: Serve, world: World, task_queue: str, op: str, *attempts: str
+) -> list[tuple[str, str]]:
+    """Run one operation whose worker stops without grace in its first call; give the causes of the run's failure."""
+    case = Case(op=op, attempts=["slow", *attempts])
     async with serve(*OPERATIONS.values(), One, graceful_shutdown_timeout=timedelta(0)) as client:
         handle = await start(
             client, One, case, id=new_id(), task_queue=task_queue, task_timeout=timedelta(seconds=2)
         )
         await world.until("act", 1, None)
     async with serve(*OPERATIONS.values(), One):
-        assert causes(await failure_of(handle))[1] == ("ApplicationError", "done")
+        return causes(await failure_of(handle))
+
+
+async def test_stopped_worker_hands_the_step_over(serve: Serve, world: World, task_queue: str) -> None:
+    """A worker that stops without grace hands a running step over: again, same key; the run goes on."""
+    found = await handed_over(serve, world, task_queue, "async", "fine")
+    assert found[1] == ("ApplicationError", "done")
     assert without_keys(world) == [("act", 1, None), ("act", 2, None), ("undo", "done", 1.0, None, None)]
     assert len(set(keys(world))) == 1
+
+
+async def test_a_lost_execution_is_no_failure(serve: Serve, world: World, task_queue: str) -> None:
+    """It uses up none of the three attempts; the outcome is unknown from then on."""
+    found = await handed_over(serve, world, task_queue, "async", "raise")
+    assert found[1] == ("ApplicationError", "unknown")
+    calls = [("act", number, None) for number in (1, 2, 3, 4)]
+    assert without_keys(world) == [*calls, ("undo", "unknown", None, None, None)]
+
+
+async def test_at_most_once_is_not_repeated_when_it_is_lost(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """Nobody knows whether it took effect: one call, unknown, undone."""
+    found = await handed_over(serve, world, task_queue, "once", "fine")
+    assert found[1] == ("ApplicationError", "unknown")
+    assert without_keys(world) == [("act", 1, None), ("undo", "unknown", None, None, None)]

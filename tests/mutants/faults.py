@@ -85,7 +85,8 @@ MUTANTS = (
     ),
     _mutant(
         "an earlier attempt's mark is believed, whoever left it", "activities/_attempt.py",
-        'if mark.get("raised") and mark.get("attempt") == info.attempt - 1:', "if True:", OUTCOMES,
+        'if mark.get("raised") and mark.get("attempt") == info.attempt - 1:', "if True:",
+        "tests/activities/test_run.py",
     ),
     Mutant(
         "the undo is recorded after scheduling", "flows/_executing.py",
