@@ -17,7 +17,7 @@ from temporalio.exceptions import CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from flows import Sequence, start
-    from flows._resume import READ, Found, Owner, TakenOver
+    from flows._resume import FIND, READ, Found, Owner, RunRef, TakenOver
     from flows._services import Services
     from tests.conftest import Serve
     from tests.flows.running import Runner, Scripts, outputs, scripts
@@ -212,6 +212,34 @@ async def test_an_operation_that_is_gone_refuses_without_a_claim(
     async with serve(a, b, Kept) as client:
         assert outputs(await Runner(client, task_queue, [])(do("a", 3), do("b", 6), resume=first)) == [6, 12]
     assert world.calls == [("a", 3), ("b", 6), ("b", 6)]
+
+
+async def test_who_found_it_first_and_claims_it_last_is_refused(
+    scripts: Scripts, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 5: nobody owned the run when it was looked for; somebody does when it is claimed: once claimed, it stays so."""
+    find = Services.find
+
+    @activity.defn(name=FIND)
+    async def slowly(self: Services, ref: Any, me: Any, workflow_type: str) -> Found:
+        found = await find(self, RunRef.model_validate(ref), Owner.model_validate(me), workflow_type)
+        if me["workflow_id"].startswith("late"):
+            world.record("found")
+            await world.wait("go-claim")
+        return found
+
+    monkeypatch.setattr(Services, "find", slowly)
+    async with scripts() as run:
+        await run(do("a", 3))
+        first = run.last
+        late = await run.start(do("a", 3), do("b", 6), resume=first.id, id=new_id("late"))
+        await world.until("found")
+        assert outputs(await run(do("a", 3), do("b", 6), resume=first.id)) == [6, 12]
+        owner = run.last.id
+        world.switch("go-claim")
+        ((kind, message),) = causes(await failure_of(late))
+    assert kind == "InvalidInput" and f"was taken over by workflow {owner} (run " in message
+    assert world.calls == [("a", 3), "found", ("b", 6)]
 
 
 @pytest.fixture
