@@ -104,7 +104,7 @@ class Ground:
         return frozenset({"cancel" if self.around is Around.PARENT else ask["how"]})
 
     async def _start(self, id: str, nodes: list[dict[str, Any]], policy: dict[str, Any]) -> Any:
-        within = {"id": id, "task_queue": self.queue, "run_timeout": timedelta(minutes=2)}
+        within = {"id": id, "task_queue": self.queue, "run_timeout": timedelta(minutes=10)}
         if self.around is not Around.NOTHING:
             input = {"nodes": nodes, "policy": policy, "child": self.around is Around.PARENT}
             return await start(self.client, Line, input, **within)
@@ -160,6 +160,7 @@ async def _end(handle: Any) -> End:
         return NEVER, frozenset()
     except WorkflowFailureError as error:
         kind, message = causes(error.cause)[0]
+        assert kind != "TimeoutError", f"{handle.id} never ended"
         memo = await (await handle.describe()).memo()
         left = [step for step in memo["counterstep"].get("not_undone", "").split(", ") if step]
         assert left == [line.split()[2] for line in message.split("\n")[1:][-len(left) :] if left]
