@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from examples.quickstart import Booking, BookSeat, Desk
     from flows import Sequence
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
+    from flows.testing._temporal import dev_server
     from tests.canary import Inner, copies
     from tests.kit.planted import card, mail, seat, shop
     from tests.support import World
@@ -118,21 +120,28 @@ def command(*args: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-async def test_the_command_records_each_end_once_and_replays(temporal: Temporal, tmp_path: Path) -> None:
+@pytest.fixture
+def own_temporal() -> Iterator[Temporal]:
+    """A server on which nothing else has run."""
+    with dev_server() as temporal:
+        yield temporal
+
+
+async def test_the_command_records_each_end_once_and_replays(own_temporal: Temporal, tmp_path: Path) -> None:
     """`--record` keeps one history for each way to end, never replaces one; then all replay, without a server too."""
     (tmp_path / "desk").mkdir()
-    async with serving("examples.quickstart", temporal=temporal, deps=Desk(tmp_path / "desk")) as worker:
+    async with serving("examples.quickstart", temporal=own_temporal, deps=Desk(tmp_path / "desk")) as worker:
         for seat_, faults in (("1", ()), ("2", (error(),)), ("3", (error(),))):
             if faults:
                 worker.inject("charge-card", *faults)
             await worker.run(BookSeat, Booking(seat=seat_, card="4"))
     folder, flags = tmp_path / "kept", ("--module", "examples.quickstart")
-    done = command(str(folder), *flags, "--record", "--address", str(temporal.address))
+    done = command(str(folder), *flags, "--record", "--address", str(own_temporal.address))
     assert done.returncode == 0, done.stderr
     names = sorted(file.name for file in folder.iterdir())
     assert names == ["book-seat@1.0.0-completed.json", "book-seat@1.0.0-rolled_back.json"]
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    again = command(str(folder), *flags, "--record", "--address", str(temporal.address))
+    again = command(str(folder), *flags, "--record", "--address", str(own_temporal.address))
     assert (again.returncode, "recorded" in again.stdout) == (0, False)
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
     alone = command(str(folder), *flags)

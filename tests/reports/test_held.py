@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.service import RPCError
 
 from activities import EmptyInput, Retry
 from counterstep._findings import Bounds, Finding, _Looking
@@ -102,6 +103,18 @@ async def waits(handle: WorkflowHandle[Any, Any], state: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def failed(client: Client, id: str) -> None:
+    """Wait for the failure of a run that begins soon."""
+    deadline = asyncio.get_running_loop().time() + 60
+    while True:
+        try:
+            await failure_of(client.get_workflow_handle(id))
+            return
+        except RPCError:
+            assert asyncio.get_running_loop().time() < deadline, f"{id} never began"
+            await asyncio.sleep(0.05)
+
+
 async def found(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Finding]:
     """Give what doctor says of an open run, once the server lists it with its memo."""
     deadline = asyncio.get_running_loop().time() + 60
@@ -139,7 +152,7 @@ async def test_a_held_child(serve: Serve, world: World, task_queue: str, flow: A
         held = await fetch_report(client, handle.id)
         findings = await found(client, handle)
         await handle.execute_update("retry", {"step": "kid", "by": "ann"})
-        await failure_of(client.get_workflow_handle(f"{handle.id}/kid~2"))
+        await failed(client, f"{handle.id}/kid~2")
         await waits(handle, "held")
         again = await fetch_report(client, handle.id)
         output = {"id": 7, "name": "by hand"}
