@@ -100,6 +100,7 @@ __all__ = [
     "CARRIED",
     "ROOT",
     "PACKED",
+    "READ_CHILD",
     "carried_text",
     "left_summary",
     "step_summary",
@@ -107,7 +108,6 @@ __all__ = [
     # Workflows of our own
     "CLAIM",
     "INTERNAL",
-    "READ_CHILD",
     "MARKS",
     "TOMBSTONE",
     "UNDOING",
