@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from flows._errors import ApprovalRejected, ApprovalTimedOut
+from flows._lost import row_ended
 
 if TYPE_CHECKING:
     from flows._holding import Hold
@@ -199,17 +200,9 @@ class Control:
     async def _arrive(self, body: asyncio.Task[object]) -> None:
         """End the author's code where it waits for something else than local steps.
 
-        What those did in a workflow task that failed, or died with its worker, Temporal doesn't know: here they are done
-        again, and then undone. Such a task holds no more than its timeout's time of them.
+        What those did in a workflow task that Temporal didn't take is done again here, and then undone.
         """
-        until = workflow.now() + workflow.info().task_timeout
-
-        def arrived() -> bool:
-            return not self.local or workflow.now() >= until
-
-        await workflow.wait_condition(arrived)  # which is looked at once nothing else can go on
-        while not arrived():
-            await workflow.wait_condition(arrived)
+        await row_ended(self.local)
         body.cancel()
 
     def waiting(self, name: str | None = None) -> list[Approval]:

@@ -24,6 +24,7 @@ from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Spec, bounded
 from flows._full import Full, full
 from flows._holding import Action, Hold
+from flows._lost import lost_a_task, row_ended
 from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
 from flows._recorded import Recorded
 from flows._run import Run
@@ -50,6 +51,8 @@ class Interpreter:
         self._places = {name: index for index, name in enumerate(self._names)}
         self._continues = self._policy.on_failure == "continue"
         self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._settles = self._repeats = False
         self._began: dict[str, datetime] = {}
         self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
@@ -99,28 +102,65 @@ class Interpreter:
                 steps in flight have settled.
             Full: when the history is, and nothing but timers is in flight; :meth:`carry` gives what goes along.
         """
-        running: dict[asyncio.Task[None], str] = {}
         try:
-            while await self._something(running):
-                await self._one_ends(running)
+            while await self._something():
+                await self._one_ends()
+                if self._failed and not self._settles:
+                    await self._settle()
         except (asyncio.CancelledError, Full):
-            for task in running:
+            for task in self._running:
                 task.cancel()
-            await wait_for(running)
+            await wait_for(self._running)
             raise
         if self._failures:
             raise self._failures[-1 if self._policy.error == "last" else 0]
         self._scope.working.refuse()
         return self._output(self._plan.head.result) if self._plan.head.result else None
 
-    async def _one_ends(self, running: dict[asyncio.Task[None], str]) -> None:
-        """Wait until something ends; a failure may cancel the rest."""
-        await workflow.wait(list(running), return_when=asyncio.FIRST_COMPLETED)
-        for task in [t for t in running if t.done()]:
-            self._ended(running.pop(task), task)
-        if self._failures and self._policy.settle == "cancel" and not self._continues:
-            for task in running:
+    async def _one_ends(self, *others: asyncio.Task[None]) -> None:
+        """Wait until a step ends, or something else does."""
+        await workflow.wait([*self._running, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in [t for t in self._running if t.done()]:
+            self._ended(self._running.pop(task), task)
+
+    async def _settle(self) -> None:
+        """Let the steps in flight settle, as the policy says; first of all, local ones that were lost are done again.
+
+        A workflow task did them that Temporal didn't take: they took effect, and the history has nothing of them. Done again
+        under their keys, they are undone like any other.
+        """
+        self._settles = True
+        await workflow.wait_condition(lambda: True)  # looked at once all is taken in that this task told of
+        if self._may_have_lost() and await lost_a_task():
+            await self._repeat()
+        if self._policy.settle == "cancel":
+            for task in self._running:
                 task.cancel()
+
+    async def _repeat(self) -> None:
+        """Do local steps in a row, for as long as a workflow task may have done."""
+        row = asyncio.create_task(row_ended(self._run.control.local))
+        self._repeats = True
+        try:
+            while not row.done():
+                self._start()
+                await self._one_ends(row)
+        finally:
+            self._repeats = False
+            row.cancel()
+
+    def _may_have_lost(self) -> bool:
+        """Whether local steps may have been done of which nothing is known: some have not begun, but could have."""
+        if any(map(self._begins_here, self._ready)):
+            return True
+        begun = {*self._running.values(), *self._ended_well}
+        left = (name for name in self._names if name not in begun)
+        return bool(self._running) and any(map(self._plan.is_local, left))
+
+    def _begins_here(self, place: int) -> bool:
+        """Whether a step is local, or has nothing to wait for, so that a local one may follow."""
+        name = self._names[place]
+        return self._plan.kind(name) in ("constant", "subsaga") or self._plan.is_local(name)
 
     def carry(self, cause: BaseException | None, run: Run) -> Json:
         """Give what the next run needs.
@@ -167,26 +207,24 @@ class Interpreter:
             return self._timers[name]
         return None if total is None else total.total_seconds()
 
-    async def _something(self, running: dict[asyncio.Task[None], str]) -> bool:
+    async def _something(self) -> bool:
         """Start what may start, and say whether anything runs; a run that is held waits.
 
         Raises:
             Full: when the run should go on as new, and can.
         """
         while True:
-            runs = self._start(running)
+            self._start()
+            runs = bool(self._running)
             if (
                 self._full
-                and all(self._plan.kind(name) in TIMED for name in running.values())
-                and self._more(running)
+                and all(self._plan.kind(name) in TIMED for name in self._running.values())
+                and (self._ready or runs)
             ):
                 raise Full
             if runs or not (self._ready and self._run.control.holds and not self._failed):
                 return runs
             await workflow.wait_condition(lambda: not self._run.control.holds)
-
-    def _more(self, running: dict[asyncio.Task[None], str]) -> bool:
-        return bool(self._ready or running)
 
     @property
     def _full(self) -> bool:
@@ -201,16 +239,28 @@ class Interpreter:
         """Whether something failed, and nothing goes on after it."""
         return bool(self._failures) and not self._continues
 
-    def _start(self, running: dict[asyncio.Task[None], str]) -> bool:
-        """Start what is ready, up to the cap, and say whether anything runs; nothing new after a failure."""
-        while self._ready and len(running) < self._policy.max_parallel and not self._stopped:
-            step = self._plan[self._names[heappop(self._ready)]]
+    def _start(self) -> None:
+        """Start what is ready, up to the cap; nothing new after a failure, but what may have to be done again."""
+        while len(self._running) < self._policy.max_parallel and (place := self._next()) is not None:
+            step = self._plan[self._names[place]]
             work = self._work(step)
             if work is None:
                 self._done(step.name)
             else:
-                running[asyncio.create_task(self._guarded(step, work))] = step.name
-        return bool(running)
+                self._running[asyncio.create_task(self._guarded(step, work))] = step.name
+
+    def _next(self) -> int | None:
+        """Take the first step that is ready, if any may start."""
+        if not self._ready:
+            return None
+        if not self._stopped:
+            return heappop(self._ready)
+        here = [place for place in self._ready if self._begins_here(place)] if self._repeats else []
+        if not here:
+            return None
+        self._ready.remove(place := min(here))
+        heapify(self._ready)
+        return place
 
     @property
     def _stopped(self) -> bool:

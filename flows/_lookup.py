@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from temporalio.api.common import v1 as common
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -31,6 +34,8 @@ FAILED = frozenset(
         WorkflowExecutionStatus.TIMED_OUT,
     }
 )
+
+_LOST = (EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT)
 
 
 async def read_history(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:
@@ -72,6 +77,25 @@ async def _marks(client: Client, workflow_id: str, run_id: str) -> dict[str, dic
         details = await client.data_converter.decode(list(pending.heartbeat_details.payloads))
         found[pending.activity_id] = mark_of(details)
     return found
+
+
+async def lost_a_task(client: Client, workflow_id: str, run_id: str) -> bool:
+    """Say whether a workflow task of an open run failed, or timed out, since the last one that was completed."""
+    asked = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=common.WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        maximum_page_size=100,
+    )
+    while True:
+        answer = await client.workflow_service.get_workflow_execution_history_reverse(asked, retry=True)
+        for event in answer.history.events:
+            if event.event_type in _LOST:
+                return True
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                return False
+        if not answer.next_page_token:
+            return False
+        asked.next_page_token = answer.next_page_token
 
 
 async def newest_of_chain(client: Client, workflow_id: str, run_id: str | None) -> RunHistory:

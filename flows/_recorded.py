@@ -39,6 +39,10 @@ class Recorded:
         """Give a step's kind."""
         return str(self._rows[name].get("kind", "operation"))
 
+    def is_local(self, name: str) -> bool:
+        """Whether a step runs as a local activity."""
+        return bool(self._rows[name].get("local"))
+
     def constants(self) -> dict[str, Json]:
         """Give the values that have names."""
         return {name: row.get("value") for name, row in self._rows.items() if self.kind(name) == "constant"}

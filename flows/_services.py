@@ -19,6 +19,7 @@ from flows._gathered import gather
 from flows._in_time import in_time
 from flows._interceptor import wrong_count
 from flows._left import flow_origin
+from flows._lost import LOST_TASK
 from flows._operated import CHECK
 from flows._plan_read import checked_plan
 from flows._reset import REFUSED, UNDONE_IN_ORIGIN
@@ -40,7 +41,16 @@ class Services:
 
     def activities(self) -> list[Callable[..., Any]]:
         """Give them for a worker."""
-        return [self.resolve, self.plan_inline, self.fits, self.cancel, self.undone, self.find, self.read]
+        return [
+            self.resolve,
+            self.plan_inline,
+            self.fits,
+            self.cancel,
+            self.undone,
+            self.lost,
+            self.find,
+            self.read,
+        ]
 
     @activity.defn(name=RESOLVE)
     async def resolve(self, workflow_type: str, inputs: list[dict[str, Any]]) -> Resolved:
@@ -120,6 +130,11 @@ class Services:
             what = "undone" if owner.undoes else "taken over"
             steps[f"everything ({what} by {owner.workflow_id})"] = None
         return list(steps)
+
+    @activity.defn(name=LOST_TASK)
+    async def lost(self, workflow_id: str, run_id: str) -> bool:
+        """Say whether a workflow task of this run was lost since the last one that Temporal took."""
+        return await lookup.lost_a_task(activity.client(), workflow_id, run_id)
 
     @activity.defn(name=FIND)
     async def find(self, ref: RunRef, me: Owner, workflow_type: str) -> Found:

@@ -209,10 +209,12 @@ async def test_undo_by_hand_of_what_is_undone(scripts: Scripts, world: World) ->
 async def test_an_undo_by_hand_that_fails(scripts: Scripts, world: World) -> None:
     """Section 4: its undo fails: Stuck; caught, the step is undone with the rest when the run fails."""
     world.switch("fail-undo-a")
+    world.switch("hold-b")
     async with scripts() as run:
         handle = await run.start(do("a", 1), do("undo", "a", catch=True), do("b", 2), do("fail", "enough"))
         await world.until("b", 2)
         world.switch("fail-undo-a", on=False)
+        world.switch("go-b")
         failure = await run.failure(handle)
     assert causes(failure)[0][0] == "RolledBack"
     assert world.calls == [("a", 1), *[UNDO_A] * 3, ("b", 2), ("undo b", 2, "done", 4), UNDO_A]

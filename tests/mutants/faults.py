@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     _mutant(
         "one step too many runs at once", "flows/_interpreter.py",
-        "len(running) < self._policy.max_parallel", "len(running) <= self._policy.max_parallel", CAP,
+        "len(self._running) < self._policy.max_parallel", "len(self._running) <= self._policy.max_parallel", CAP,
     ),
     _mutant(
         "one undo too many runs at once", "flows/_undo.py",
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     _mutant(
         "what is ready starts in any order", "flows/_interpreter.py",
-        "self._names[heappop(self._ready)]", "self._names[self._ready.pop()]", CAP,
+        "return heappop(self._ready)", "return self._ready.pop()", CAP,
     ),
     _mutant(
         "unwinding begins while steps are in flight", "flows/_interpreter.py",
@@ -61,13 +61,20 @@ MUTANTS = (
     ),
     _mutant(
         "a failure ends a saga before its siblings settled", "flows/_interpreter.py",
-        "            while await self._something(running):\n",
-        "            while await self._something(running) and not self._failures:\n", RANDOM,
+        "            while await self._something():\n",
+        "            while await self._something() and not self._failures:\n", RANDOM,
     ),
     _mutant(
         "a cancel arrives before what a lost task did is done again", "flows/_control.py",
-        "        await workflow.wait_condition(arrived)  #", "        body.cancel()  #",
-        "tests/flows/test_lost_local_steps.py",
+        "        await row_ended(self.local)\n", "", "tests/flows/test_lost_local_steps.py",
+    ),
+    _mutant(
+        "a failure ends a plan before what a lost task did is done again", "flows/_interpreter.py",
+        "if self._may_have_lost() and", "if False and", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
+        "what may have been lost is done in any case", "flows/_interpreter.py",
+        "and await lost_a_task():", "and (await lost_a_task() or True):", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "the outcome is always done", "activities/_settled.py",

@@ -1,0 +1,163 @@
+"""Local steps that were done in a workflow task that Temporal didn't take: a failure that is told of before they are done again.
+
+The task fails here by a bug that is there until it is mended, as at a deployment. Meanwhile a step elsewhere fails: the task that
+is done again then knows of that from its beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from activities import Context, EmptyInput, Outcome, operation
+from flows import Dag, Policy, Sequence, no_undo, saga, start
+from flows._interpreter import Interpreter
+from flows._lost import LOST_TASK
+from tests.conftest import Serve
+from tests.support import World, events_of, failure_of, new_id
+
+
+async def act(ctx: Context[World], input: EmptyInput) -> None:
+    """Record it; it may have to wait for a switch."""
+    ctx.deps.record(ctx.step)
+    if ctx.deps.is_on(f"wait-{ctx.step}"):
+        await ctx.deps.wait(f"end-{ctx.step}", 60)
+
+
+async def undo(ctx: Context[World], input: EmptyInput, outcome: Outcome[None]) -> None:
+    """Record it."""
+    ctx.deps.record("undo", ctx.step, outcome.status.value)
+
+
+here = operation(id="here", version="1.0.0", placement="local")(act)
+here.undo(undo)
+there = operation(id="there", version="1.0.0")(act)
+there.undo(undo)
+
+
+@operation(id="fails", version="1.0.0")
+async def fails(ctx: Context[World], input: EmptyInput) -> None:
+    """Fail, once it is to."""
+    await ctx.deps.wait("fail", 60)
+    raise RuntimeError("down")
+
+
+def built(dag: Dag, params: EmptyInput) -> None:
+    """Local steps after one elsewhere, beside one that fails."""
+    last = dag.step("x0", there, {}, after=[])
+    for name, op in {"x1": here, "x2": here, "x3": there, "x4": here}.items():
+        last = dag.step(name, op, {}, after=[last])
+    dag.step("c", fails, {}, after=[], undo=no_undo)
+
+
+waits = saga(id="waits", version="1.0.0")(built)
+holds = saga(id="holds", version="1.0.0", policy=Policy(on_failure="hold"))(built)
+cancels = saga(id="cancels", version="1.0.0", policy=Policy(settle="cancel"))(built)
+
+
+class Around(Sequence[EmptyInput, None], id="around", version="1.0.0"):
+    """The plan, inline."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(waits, input)
+
+
+class Above(Sequence[EmptyInput, None], id="above", version="1.0.0"):
+    """The plan, as a child."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(waits, input, child=True)
+
+
+PATHS: dict[Any, str] = {waits: "", cancels: "", Around: "waits/", Above: ""}
+
+
+@pytest.fixture
+def bug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After x2 a workflow task fails, until it is mended."""
+    ended = Interpreter._ended
+
+    def broken(self: Interpreter, name: str, task: asyncio.Task[None]) -> None:
+        if name == "x2" and not world.is_on("mended"):
+            raise LookupError("a bug")
+        ended(self, name, task)
+
+    monkeypatch.setattr(Interpreter, "_ended", broken)
+
+
+@saga(id="busy", version="1.0.0")
+def busy(dag: Dag, params: EmptyInput) -> None:
+    """A local step that keeps the run busy, while one step elsewhere fails and another ends, after which comes a local one."""
+    first = dag.step("first", there, {}, after=[])
+    dag.step("w", here, {}, after=[first])
+    dag.step("x1", here, {}, after=[dag.step("x0", there, {}, after=[])])
+    dag.step("c", fails, {}, after=[], undo=no_undo)
+
+
+async def failed_meanwhile(world: World, handle: WorkflowHandle[Any, Any], path: str) -> None:
+    """Let the other step fail while the task is lost again and again, and then mend the bug."""
+    await world.until(f"{path}x2")
+    world.switch("fail")
+    while "ACTIVITY_TASK_FAILED" not in await events_of(handle):
+        await asyncio.sleep(0.1)
+    world.switch("mended")
+
+
+@pytest.mark.parametrize("flow", PATHS)
+@pytest.mark.usefixtures("bug")
+async def test_done_again(serve: Serve, world: World, task_queue: str, cache: int, flow: Any) -> None:
+    """What the lost task did is done again under its keys, and undone; nothing else begins after the failure."""
+    async with serve(here, there, fails, waits, cancels, Around, Above, cache=cache) as client:
+        handle: Any = await start(client, flow, EmptyInput(), id=new_id(), task_queue=task_queue)
+        child = client.get_workflow_handle(f"{handle.id}/waits") if flow is Above else handle
+        await failed_meanwhile(world, child, PATHS[flow])
+        await failure_of(handle, 60)
+        assert "WORKFLOW_TASK_FAILED" in await events_of(child)
+    names = [call for call in world.calls if isinstance(call, str)]
+    again = [f"{PATHS[flow]}x{n}" for n in (1, 2)]
+    times = len(names) // 2
+    assert times > 1 and names == [f"{PATHS[flow]}x0", *(again * times)]
+    assert world.calls == [*names, *(("undo", f"{PATHS[flow]}x{n}", "done") for n in (2, 1, 0))]
+
+
+@pytest.mark.usefixtures("bug")
+async def test_before_a_hold(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """Where the failure is held, what the lost task did is done again before, and undone once an operator unwinds."""
+    async with serve(here, there, fails, holds, cache=cache) as client:
+        handle = await start(client, holds, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await failed_meanwhile(world, handle, "")
+        await eventually_held(handle, "c")
+        await handle.execute_update("unwind", {"step": "c"})
+        await failure_of(handle, 60)
+    undone = [call for call in world.calls if not isinstance(call, str)]
+    assert undone[-3:] == [("undo", name, "done") for name in ("x2", "x1", "x0")]
+    assert set(world.calls[: -len(undone)]) - {"x3", "x4"} == {"x0", "x1", "x2"}
+
+
+async def eventually_held(handle: WorkflowHandle[Any, Any], step: str) -> None:
+    """Wait until a step is held."""
+    while (await handle.query("status"))["steps"].get(step) != "held":
+        await asyncio.sleep(0.1)
+
+
+async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """Where no task was lost, nothing new begins, though it is asked: the failure and the end before x1 are told together."""
+    for step in ("w", "x0"):
+        world.switch(f"wait-{step}")
+    async with serve(here, there, fails, busy, cache=cache) as client:
+        handle = await start(client, busy, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("w")
+        world.switch("fail")
+        await asyncio.sleep(0.5)
+        world.switch("end-x0")
+        await asyncio.sleep(0.5)
+        world.switch("end-w")
+        await failure_of(handle, 60)
+        asked = [e async for e in handle.fetch_history_events() if LOST_TASK in str(e)]
+    assert len(asked) == 1
+    assert "x1" not in world.calls
+    assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
+    assert world.calls[-1] == ("undo", "first", "done")
