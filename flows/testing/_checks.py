@@ -49,7 +49,7 @@ def problems(expected: Expected, case: Case, ran: Ran, trial: Trial) -> Iterator
         yield f"it ended {ran.state}, not {' or '.join(sorted(case.ends))}{why}"
     yield from _failed(expected, case, leaves)
     if ran.state == "stuck" or (ran.state in ("rolled_back", "cancelled") and not case.leaves):
-        yield from _not_undone(expected, case, leaves)
+        yield from _not_undone(expected, case, ran.report, leaves)
     yield from _disordered(expected, ran.report, leaves)
     yield from _called(trial, leaves)
 
@@ -66,8 +66,14 @@ def _failed(expected: Expected, case: Case, leaves: Mapping[str, AnyReport]) -> 
         yield f"step {name} was to fail, and didn't"
 
 
-def _not_undone(expected: Expected, case: Case, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
-    """Look for steps that are in place and should be undone, and for those undone for no reason."""
+def _not_undone(
+    expected: Expected, case: Case, report: AnyReport, leaves: Mapping[str, AnyReport]
+) -> Iterator[str]:
+    """Look for steps that are in place and should be undone, and for those undone for no reason.
+
+    An undo may fail while something that came after its step isn't undone: a schema can't be dropped that isn't empty.
+    """
+    before = order_of(report, leaves)
     stops = any(expected.steps[name].policy.on_undo_failure == "stop" for name in case.stuck)
     for name, leaf in leaves.items():
         undone = leaf.undo is not None and leaf.undo.outcome in _UNDONE
@@ -76,7 +82,8 @@ def _not_undone(expected: Expected, case: Case, leaves: Mapping[str, AnyReport])
             yield f"step {name} is undone, although its undo was to fail"
         if undone or step is None or not step.undoable or not _wants(leaf, step.policy):
             continue
-        if name not in case.stuck and not stops:
+        tried = leaf.undo is not None and any(before(name, stuck) for stuck in case.stuck)
+        if name not in case.stuck and not stops and not tried:
             yield f"step {name} is {leaf.outcome}, and isn't undone"
 
 

@@ -137,15 +137,19 @@ def test_what_is_left_is_told() -> None:
 
 
 def test_what_is_left_beside_what_was_to_be_stuck_is_told() -> None:
-    """Exactly the steps whose undo was to fail are left, unless the policy stops there."""
+    """Beside the steps whose undo was to fail only those that came before them, and were tried; unless the policy stops there."""
     undone = (told("seat", Status.FAILED, (6, 7)), told("card", Status.FAILED, (4, 5)))
     seat, card = replace(SEAT, undo=undone[0]), replace(CARD, undo=undone[1])
     stuck = replace(CASE, ends=frozenset({"stuck"}), stuck=frozenset({"card"}))
     both = replace(stuck, stuck=frozenset({"seat", "card"}))
     run = ran(seat, card, state="stuck")
     assert said(run, case=both) == []
-    assert said(run, case=stuck) == ["step seat is done, and isn't undone"]
-    assert said(run, case=stuck, on_undo_failure="stop") == []
+    assert said(run, case=stuck) == []
+    untried = ran(replace(SEAT, undo=None), card, state="stuck")
+    assert said(untried, trial(CALLED[:-1]), stuck) == ["step seat is done, and isn't undone"]
+    assert said(untried, trial(CALLED[:-1]), stuck, on_undo_failure="stop") == []
+    first = replace(stuck, stuck=frozenset({"seat"}))
+    assert said(run, case=first) == ["step card is unknown, and isn't undone"]
     assert said(ran(seat, CARD, state="stuck"), case=both) == [
         "step card is undone, although its undo was to fail"
     ]
