@@ -15,7 +15,7 @@ from activities._errors import NotSerializable, ResultTooLarge
 from activities._failure import on_wire
 from activities._json import LOCAL_LIMIT, PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
-from activities._wire import AGAIN, BESIDE, HEADER, Verdict, json_payload
+from activities._wire import AGAIN, BESIDE, HEADER, StepHeader, Verdict, json_payload
 
 LOST = "counterstep.Lost"
 """Failure type of an execution that its worker gave up."""
@@ -84,21 +84,27 @@ def failure(
     return on_wire(error, {HEADER: about}, final=final or told)
 
 
-def infrastructure(kind: str, attempt: Attempt, message: str) -> ApplicationError:
+def infrastructure(kind: str, attempt: Attempt, message: str, raw_input: bytes) -> ApplicationError:
     """Record an execution that didn't end by itself."""
-    details = {HEADER: {**attempt.noted.to_json(), "kind": kind}}
-    return ApplicationError(message, details, type=kind, non_retryable=True)
+    about = {**attempt.noted.to_json(), "kind": kind}
+    if attempt.info.is_local:
+        about |= _envelope(attempt, raw_input)
+    return ApplicationError(message, {HEADER: about}, type=kind, non_retryable=True)
 
 
 def _envelope(attempt: Attempt, raw_input: bytes) -> dict[str, Json]:
     """Give what the marker of a local step lacks: input, times, header."""
-    header = attempt.header.model_dump(mode="json", exclude_defaults=True, exclude={"run", "attempt"})
     return {
-        "input": pydantic_core.from_json(raw_input),
+        **sent(pydantic_core.from_json(raw_input), attempt.header),
         "started": attempt.began.isoformat(),
         "finished": datetime.now(tz=UTC).isoformat(),
-        **({"header": header} if header else {}),
     }
+
+
+def sent(input: Json, header: StepHeader) -> dict[str, Json]:
+    """Give what a local step was sent with."""
+    told = header.model_dump(mode="json", exclude_defaults=True, exclude={"run", "attempt"})
+    return {"input": input, **({"header": told} if told else {})}
 
 
 def _beside(verdict: Verdict, skipped: str | None) -> dict[str, Json]:

@@ -89,8 +89,8 @@ def _begin(args: tuple[Any, ...], values: int) -> Attempt:
     carried = pydantic_core.from_json(json_bytes(args[values])) if len(args) > values else None
     attempt = Attempt.begin(CURRENT_HEADER.get(), carried)
     if attempt.header.run != attempt.info.workflow_run_id:
-        message = f"{attempt.step} was scheduled in run {attempt.header.run}, before a reset"
-        raise encode.infrastructure(encode.ELSEWHERE, attempt, f"{message}; it is dispatched again")
+        message = f"{attempt.step} was scheduled in run {attempt.header.run}, before a reset; it is dispatched again"
+        raise encode.infrastructure(encode.ELSEWHERE, attempt, message, json_bytes(args[0]))
     return attempt
 
 
@@ -156,7 +156,7 @@ class _Execution:
         attempt = self.attempt
         if activity.is_cancelled() and isinstance(error, asyncio.CancelledError):
             kind = encode.CANCELLED if asked_to_end() else encode.LOST
-            return encode.infrastructure(kind, attempt, f"{self._who} was interrupted")
+            return encode.infrastructure(kind, attempt, f"{self._who} was interrupted", raw)
         attempt.verdict = attempt.verdict.failed(
             unknown=any(isinstance(e, OutcomeUnknown) for e in causes(error))
         )

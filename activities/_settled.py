@@ -83,12 +83,16 @@ def ended_well(payload: Payload, carried: Verdict, *, local: bool) -> Settled:
     )
 
 
-def ended_badly(error: BaseException, carried: Verdict, *, retried: bool = False) -> Settled:
+def ended_badly(
+    error: BaseException, carried: Verdict, *, retried: bool = False, local: bool = False
+) -> Settled:
     """Classify a failure, as it reaches a workflow or stands in a history.
 
     Args:
         error: the failure.
         carried: what is known of earlier dispatches.
+        local: whether it is of a local activity: where a worker didn't answer a cancel, another one, or the same before it
+            forgot the run, may have done it.
         retried: whether the server may have called the handler before: a cancel between two attempts says
             nothing of the first.
     """
@@ -97,6 +101,8 @@ def ended_badly(error: BaseException, carried: Verdict, *, retried: bool = False
         return _timed_out(cause, carried)
     if isinstance(cause, ApplicationError):
         return _application(cause, carried)
+    if _is_cancel(cause) and local:
+        return _final(cause, replace(carried, unknown=True, called=True))
     if _is_cancel(cause):
         return _final(cause, replace(carried, called=retried or carried.was_called))
     return _final(cause, carried.failed(unknown=True))
@@ -119,11 +125,11 @@ def _timed_out(error: TimeoutError, carried: Verdict) -> Settled:
 def _application(error: ApplicationError, carried: Verdict) -> Settled:
     entry = _entry(error)
     verdict = Verdict.from_json({**carried.to_json(), "called": True, **entry}) if entry else carried
+    envelope = entry if entry and "started" in entry else None
     if error.type in INFRASTRUCTURE and (entry is None or "kind" in entry):
-        return _infrastructure(error, verdict)
+        return replace(_infrastructure(error, verdict), envelope=envelope)
     verdict = verdict if entry else carried.failed()
     again = None if error.non_retryable and not (entry and AGAIN in entry) else Again.FAILURE
-    envelope = entry if entry and "started" in entry else None
     settled = _final(_without_entry(error, entry) if entry else error, verdict)
     return replace(settled, again=again, delay=error.next_retry_delay, envelope=envelope)
 

@@ -24,6 +24,9 @@ HEADER = "counterstep"
 AGAIN = "again"
 """Says in that entry that the failure isn't final although the server takes it so: the flow dispatches the step again."""
 
+SENT = "counterstep-sent"
+"""Local activity that records what a local step was sent with, where its own end holds nothing of ours."""
+
 MAX_LOSSES = 20
 
 _LEG = re.compile(r"leg:\d+/")

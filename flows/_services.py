@@ -11,6 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities import EmptyInput, InvalidInput, OperationNotFound, Registry, Status, UnknownFlow
 from activities import Operation as Op
 from activities._json import PAYLOAD_LIMIT, size
+from activities._wire import SENT
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
 from flows._earlier import resumable
@@ -48,6 +49,7 @@ class Services:
             self.cancel,
             self.undone,
             self.lost,
+            self.sent,
             self.find,
             self.read,
         ]
@@ -135,6 +137,11 @@ class Services:
     async def lost(self, workflow_id: str, run_id: str) -> bool:
         """Say whether a workflow task of this run was lost since the last one that Temporal took."""
         return await lookup.lost_a_task(activity.client(), workflow_id, run_id)
+
+    @activity.defn(name=SENT)
+    async def sent(self, step: str, told: dict[str, Any]) -> dict[str, Any]:
+        """Record what a local step was sent with: the history of a local activity holds only what it returns."""
+        return {"step": step, **told}
 
     @activity.defn(name=FIND)
     async def find(self, ref: RunRef, me: Owner, workflow_type: str) -> Found:

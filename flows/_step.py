@@ -18,9 +18,10 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from activities import Retry
+from activities._encode import sent
 from activities._json import Json, size
 from activities._settled import Again, Settled, ended_badly, ended_well
-from activities._wire import MAX_LOSSES, StepHeader, Verdict, json_payload
+from activities._wire import MAX_LOSSES, SENT, StepHeader, Verdict, json_payload
 from flows._interceptor import with_header
 
 _LOSS_DELAY = Retry(initial=timedelta(seconds=1))
@@ -100,7 +101,7 @@ async def settle(gate: Gate, call: Call, room: Callable[[], bool] = lambda: True
         asyncio.CancelledError: when cancelled before it was scheduled at all.
     """
     await gate.ready(call.size, local=call.local)
-    settled, cancelled = await _dispatch(gate, call)
+    settled, cancelled = await _dispatch(gate, call, first=True)
     while not cancelled and (delay := _again(call, settled)) is not None and room():
         call = replace(call, carried=settled.verdict, header=_next(call, settled.verdict))
         try:
@@ -154,16 +155,36 @@ async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
     await wait_for([handle])
 
 
-async def _dispatch(gate: Gate, call: Call) -> tuple[Settled, bool]:
+async def _dispatch(gate: Gate, call: Call, *, first: bool = False) -> tuple[Settled, bool]:
     handle = _schedule(call)
     if call.local:
         undo = call.type.endswith("/undo")  # which no cancel reaches
         gate.begun(handle, (lambda: None) if undo else handle.cancel)
     cancelled = await finished(handle)
+    settled = _classify(call, handle)
     if call.local:
-        asked = gate.recorded(handle, call.size, _bytes_of(handle))
+        bytes = _bytes_of(handle)
+        if first and settled.envelope is None:
+            bytes += call.size
+            cancelled = await _told(call) or cancelled
+        asked = gate.recorded(handle, call.size, bytes)
         cancelled = cancelled or (asked and _was_cancelled(handle))
-    return _classify(call, handle), cancelled
+    return settled, cancelled
+
+
+async def _told(call: Call) -> bool:
+    """Record what a local step was sent with, of which Temporal alone tells how it ended; say whether a cancel arrived."""
+    telling = asyncio.create_task(
+        workflow.execute_local_activity(
+            SENT,
+            args=[call.activity_id, sent(call.args[0], call.header)],
+            start_to_close_timeout=timedelta(minutes=1),
+            summary=call.summary,
+        )
+    )
+    cancelled = await wait_for([telling])
+    telling.result()
+    return cancelled
 
 
 def _was_cancelled(handle: asyncio.Task[Any]) -> bool:
@@ -185,7 +206,7 @@ def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
     try:
         return ended_well(handle.result().payload, call.carried, local=call.local)
     except BaseException as error:
-        return ended_badly(error, call.carried, retried=call.retried)
+        return ended_badly(error, call.carried, retried=call.retried, local=call.local)
 
 
 def _schedule(call: Call) -> asyncio.Task[Any]:

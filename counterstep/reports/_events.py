@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from activities._json import Json
 from activities._spans import Trace
-from activities._wire import HEADER, StepHeader
+from activities._wire import HEADER, SENT, StepHeader
 from counterstep.reports._payloads import beside_of, exception_of, json_of, summary_of, time_of
 from counterstep.reports._recorded import ROOT, unpack
 from counterstep.reports._report import Decision
@@ -195,6 +195,8 @@ class _Reader:
             self._results[_RESULTS[kind]] = json_of(result.payloads[0])
         elif kind == READ_CHILD and result is not None:
             self._child_left(child_in(summary_of(event)), json_of(result.payloads[0]))
+        elif kind == SENT and result is not None:
+            self._steps.sent(json_of(result.payloads[0]))
         elif kind == _PLAN_INLINE and result is not None:
             self._inline += _inline_plan(event, json_of(result.payloads[0]))
         elif _STEP.match(kind):

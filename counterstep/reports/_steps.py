@@ -146,14 +146,25 @@ class Steps:
         known = self._steps.get(key)
         before = known.verdict if known else Verdict()
         failure = exception_of(attributes.failure) if failed else None
-        settled = ended_badly(failure, before) if failure else _well(result[0], before, local=True)
+        settled = (
+            ended_badly(failure, before, local=True) if failure else _well(result[0], before, local=True)
+        )
         told = settled.envelope or {}
-        header = StepHeader.model_validate({"run": "", **told.get("header", {})})
+        header, args = _header(told), (told.get("input"),)
+        if known is not None and settled.envelope is None:
+            header, args = known.header, known.args
         began, finished = self._by_our_clock(told, time_of(event))
-        step = self._begin(event, key, kind, header, (told.get("input"),), began)
+        step = self._begin(event, key, kind, header, args, began)
         step.ended, step.open = settled, False
         step.started, step.finished = began, finished
         step.attempts, step.worker = step.attempts + 1, self.worker
+
+    def sent(self, told: Json) -> None:
+        """Take what a local step was sent with, of which Temporal alone tells how it ended; what is encoded tells nothing."""
+        step = self._steps.get(told["step"]) if isinstance(told, dict) and "step" in told else None
+        if step is not None:
+            step.header, step.args = _header(told), (told["input"],)
+            step.step = step.header.step or step.step
 
     def _by_our_clock(self, told: dict[str, Any], recorded: datetime) -> tuple[datetime, datetime]:
         """Give when a local step began and ended, by Temporal's clock: its envelope has the worker's, which may differ."""
@@ -202,6 +213,11 @@ def _well(payload: Payload, before: Verdict, *, local: bool) -> Settled:
         shown = json_of(payload)
         payload = json_payload({"output": shown} if local else shown)
     return ended_well(payload, before, local=local)
+
+
+def _header(told: dict[str, Any]) -> StepHeader:
+    """Read a local step's header, which says nothing of the run: that is the one whose history it is."""
+    return StepHeader.model_validate({"run": "", **told.get("header", {})})
 
 
 def _iso(text: str | None, default: datetime) -> datetime:

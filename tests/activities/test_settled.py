@@ -234,6 +234,7 @@ def test_a_cancel_between_executions(error: BaseException) -> None:
     assert summary(ended_badly(error, RAISED_TWICE)) == ("failed", 2, 0, True, None)
     assert summary(ended_badly(error, LOST_ONCE)) == ("unknown", 0, 1, True, None)
     assert summary(ended_badly(error, NEW, retried=True)) == ("failed", 0, 0, True, None)
+    assert summary(ended_badly(error, NEW, local=True)) == ("unknown", 0, 0, True, None)
 
 
 def test_a_failure_that_the_flow_had_to_know() -> None:
