@@ -112,7 +112,7 @@ async def test_a_cancel_that_the_worker_heard(serve: Serve, world: World, task_q
 
 
 async def test_a_cancel_of_what_another_worker_did(serve: Serve, world: World, task_queue: str) -> None:
-    """A worker that has forgotten the run is told of the step and of the cancel at once: the step is undone, since it may be done."""
+    """A worker that has forgotten the run hears of the step and of the cancel at once: it may be done, so it is undone."""
     async with serve(waits, Waits, cache=0) as client:
         handle = await start(client, Waits, In(n=1), id=new_id(), task_queue=task_queue)
         await eventually(lambda: world.calls, 60)
