@@ -240,7 +240,7 @@ class Flow:
         who = self.run.definition
         reason = str(Failure.of(cause)) if cause else "cancelled"
         if self.run.not_undone:
-            text = stuck_text(f"{who} is stuck: {reason}", self.run.not_undone)
+            text = stuck_text(f"{who} is stuck: {_plain(reason)}", self.run.not_undone)
             told = Told(not_undone=tuple(self.run.not_undone), kept=not unwound)
             return self._leave("stuck", text, Stuck(text, *told.details()), self._last() or cause)
         if cancelled:

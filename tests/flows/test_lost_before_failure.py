@@ -161,3 +161,16 @@ async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cac
     assert "x1" not in world.calls
     assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
     assert world.calls[-1] == ("undo", "first", "done")
+
+
+async def test_where_time_is_skipped(skipping: Serve, world: World, task_queue: str) -> None:
+    """That server can't be asked backwards."""
+    world.switch("wait-x0")
+    async with skipping(here, there, fails, waits) as client:
+        handle = await start(client, waits, EmptyInput(), id=new_id(), task_queue=task_queue)
+        world.switch("fail")
+        while "ACTIVITY_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
+        world.switch("end-x0")
+        await failure_of(handle, 60)
+    assert world.calls == ["x0", ("undo", "x0", "done")]

@@ -137,7 +137,7 @@ async def test_a_failed_undo_does_not_stop_the_others(scripts: Scripts, world: W
         status = (await run.last.query("status"))["steps"]
     step = "step c (c@1.0.0) failed after 1 attempt: RuntimeError: c down"
     lines = [
-        f"script@1.0.0 is stuck: OperationFailed: {step}",
+        f"script@1.0.0 is stuck: {step}",
         "not undone: b (b@1.0.0): RuntimeError: undo of b down",
     ]
     assert causes(failure) == [

@@ -135,7 +135,7 @@ ENDS: dict[str, tuple[Any, list[str], dict[str, str], dict[str, str]]] = {
         Three,
         ["fail-c", "fail-undo-b"],
         {
-            "reason": "three@1.0.0 is stuck: OperationFailed: step c (c@1.0.0) failed after 1 attempt: "
+            "reason": "three@1.0.0 is stuck: step c (c@1.0.0) failed after 1 attempt: "
             "RuntimeError: c down\nnot undone: b (b@1.0.0): RuntimeError: undo of b down",
             "not_undone": "b",
         },

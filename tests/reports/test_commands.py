@@ -246,7 +246,7 @@ async def test_watch_a_run_that_is_stuck(
         id = await ran(client, task_queue)
     result = await counterstep("watch", id)
     assert (result.exit_code, result.stderr.splitlines()) == (1, [
-        f"counterstep watch: {id} stuck: plain@1.0.0 is stuck: OperationFailed: step d (work@1.0.0) failed after 1 attempt: "
+        f"counterstep watch: {id} stuck: plain@1.0.0 is stuck: step d (work@1.0.0) failed after 1 attempt: "
         "RuntimeError: d down",
         "not undone: b (work@1.0.0): RuntimeError: undo of b down",
         "not undone: a (work@1.0.0): RuntimeError: undo of a down",

@@ -104,7 +104,7 @@ class Scenario:
         reasons = {first: f"RuntimeError: undo of {first} down"}
         reasons |= dict.fromkeys(others, f"not tried, since {first} wasn't undone")
         lines = [f"not undone: {step} (risky@1.0.0): {why}" for step, why in reasons.items()]
-        return "\n".join([f"{self.saga.definition} is stuck: OperationFailed: {text}", *lines])
+        return "\n".join([f"{self.saga.definition} is stuck: {text}", *lines])
 
     @property
     def parallel(self) -> bool:

@@ -228,8 +228,7 @@ async def test_a_failed_undo_is_named_and_stops_nothing(serve: Serve, world: Wor
     assert found[0][0] == "Stuck"
     lines = found[0][1].split("\n")
     assert (
-        lines[0]
-        == "diamond@1.0.0 is stuck: OperationFailed: step d (work@1.0.0) failed after 1 attempt: RuntimeError: d down"
+        lines[0] == "diamond@1.0.0 is stuck: step d (work@1.0.0) failed after 1 attempt: RuntimeError: d down"
     )
     assert sorted(lines[1:]) == [
         "not undone: b (work@1.0.0): RuntimeError: undo of b down",
