@@ -88,9 +88,9 @@ async def test_a_timeout(serve: Serve, world: World, task_queue: str, cache: int
         step = (await fetch_report(client, handle.id)).children[0]
     name = "line/x" if flow is Above else "x"
     assert (result.undone, result.not_undone) == ((name,), ())
-    told = [call[:3] if call[0] != "undo" else (*call[:3], call[4]) for call in world.calls]
-    assert [call[:2] for call in told] == [("x", 7), ("undo", name)]
-    assert told[1] == ("undo", name, 7, "unknown")
+    *called, undone = world.calls
+    assert {(step, n) for step, n, _ in called} == {("x", 7)}  # once, or again in a task that was lost
+    assert (*undone[:3], undone[4]) == ("undo", name, 7, "unknown")
     assert len(keys(world)) == 1
     assert (step.children[0] if flow is Above else step).input == {"n": 7}
 

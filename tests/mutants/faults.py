@@ -77,6 +77,10 @@ MUTANTS = (
         "and await lost_a_task():", "and (await lost_a_task() or True):", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
+        "what a local step was sent with isn't recorded", "flows/_step.py",
+        "if first and settled.envelope is None:", "if False:", "tests/flows/test_local_untold.py",
+    ),
+    _mutant(
         "the outcome is always done", "activities/_settled.py",
         "return Settled(Status.UNKNOWN if verdict.unknown else Status.FAILED, verdict, error=error)",
         "return Settled(Status.DONE, verdict, error=error)", OUTCOMES,
