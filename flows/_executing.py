@@ -47,6 +47,7 @@ class Spec:
         load: turns its output into what the report holds.
         shown: the input that the report holds, in a tuple of one; ``data`` if empty.
         pivot: whether there is no way back after it.
+        attempts: made of it before an operator had it tried again.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Spec:
     load: Callable[[Json], Any] = staticmethod(lambda value: value)
     shown: tuple[Any, ...] = ()
     pivot: bool = False
+    attempts: int = 0
 
     def begin(self, scope: Scope) -> Executing:
         """Begin to execute it in a scope."""
@@ -136,7 +138,9 @@ class Executing:
             return await self._edited(data[0])
         self._forget()
         verdict = self.settled.verdict if self.settled else Verdict()
-        return replace(self._spec, carried=replace(verdict, failures=0, losses=0))
+        return replace(
+            self._spec, carried=replace(verdict, failures=0, losses=0), attempts=self._attempts(verdict)
+        )
 
     async def _edited(self, data: Json) -> Spec | str:
         settled = self.settled
@@ -146,7 +150,11 @@ class Executing:
                 return f"what it left isn't undone, so it can't be edited: {left.reason}"
         self._forget()
         generation = settled.verdict.generation if settled else 0
-        return replace(self._spec, data=data, shown=(), carried=Verdict(generation=generation + 1))
+        carried = Verdict(generation=generation + 1)
+        return replace(self._spec, data=data, shown=(), carried=carried, attempts=0)
+
+    def _attempts(self, verdict: Verdict) -> int:
+        return self._spec.attempts + verdict.failures + verdict.losses
 
     def _leaves(self, settled: Settled) -> bool:
         """Whether something is to be undone under the key that it had."""
@@ -203,7 +211,7 @@ class Executing:
 
     def _failed(self, settled: Settled) -> OperationFailed:
         assert settled.failure is not None
-        tries = max(settled.verdict.failures + settled.verdict.losses, 1)
+        tries = max(self._attempts(settled.verdict), 1)
         what = "failed" if settled.status is Status.FAILED else "has an unknown outcome"
         step = f"step {self._spec.name} ({self._spec.definition})"
         message = f"{step} {what} after {tries} attempt{'s'[: tries > 1]}: {settled.failure.root}"

@@ -53,7 +53,7 @@ class Interpreter:
         self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
         self._running: dict[asyncio.Task[None], str] = {}
         self._settles = self._repeats = False
-        self._began: dict[str, datetime] = {}
+        self._began: dict[str, tuple[datetime, float | None]] = {}
         self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
         self._ended_well = dict.fromkeys(carried.ended if carried else ())
@@ -178,34 +178,26 @@ class Interpreter:
         outputs = {
             k: v for k, v in self._outputs.items() if k not in kept and self._plan.kind(k) != "constant"
         }
-        steps = [self._plan[name] for name in self._began]
+        left = self._left()
         return carried.model_copy(
             update={
                 "ended": tuple(self._ended_well),
                 "after": spliced,
                 "outputs": outputs,
                 "failures": tuple(map(Failure.of, self._failures)),
-                "waits": {s.name: self._left(s.name, s.duration) for s in steps if isinstance(s, WaitStep)},
-                "approvals": {
-                    s.name: self._left(s.name, s.timeout) for s in steps if isinstance(s, ApprovalStep)
-                },
+                "waits": {name: left[name] for name in left if self._plan.kind(name) == "wait"},
+                "approvals": {name: left[name] for name in left if self._plan.kind(name) == "approval"},
             }
         ).pack()
 
-    def _left(self, name: str, total: timedelta | None) -> float | None:
-        """Give the seconds that are left of a timer that was begun."""
-        seconds = self._whole(name, total)
-        return (
-            None
-            if seconds is None
-            else max(seconds - (workflow.now() - self._began[name]).total_seconds(), 0.001)
-        )
-
-    def _whole(self, name: str, total: timedelta | None) -> float | None:
-        """Give the seconds of a timer, or those that an earlier run left of it."""
-        if name in self._timers:
-            return self._timers[name]
-        return None if total is None else total.total_seconds()
+    def _left(self) -> dict[str, float | None]:
+        """Give the seconds that are left of each timer, as the next run gets them."""
+        now = workflow.now()
+        left = {
+            name: None if seconds is None else max(seconds - (now - began).total_seconds(), 0.001)
+            for name, (began, seconds) in self._began.items()
+        }
+        return {**self._timers, **left}
 
     async def _something(self) -> bool:
         """Start what may start, and say whether anything runs; a run that is held waits.
@@ -375,9 +367,11 @@ class Interpreter:
         board.set(name, "approved")
 
     def _seconds(self, name: str, total: timedelta | None) -> float | None:
-        """Begin a timer, with what is left of it, and give its seconds."""
-        self._began[name] = workflow.now()
-        return self._whole(name, total)
+        """Begin a timer, with what an earlier run left of it, and give its seconds; asked again, it is whole."""
+        whole = None if total is None else total.total_seconds()
+        seconds = self._timers.pop(name) if name in self._timers else whole
+        self._began[name] = workflow.now(), seconds
+        return seconds
 
     def _output(self, name: str) -> Json:
         """Give a step's output; a subsaga's is that of the step it names."""

@@ -325,4 +325,6 @@ def _closed_by(run: RunHistory) -> Failure | None:
 def _not_completed(status: str) -> Failure | None:
     if status in ("running", "completed"):
         return None
+    if status == "canceled":
+        return Failure(type="cancelled", message="the run was cancelled")
     return Failure(type=status, message=f"Temporal closed the run: {status}")

@@ -219,16 +219,31 @@ class _Inbound(WorkflowInboundInterceptor):
         super().init(self.outbound(outbound))
 
 
+def _hurried(error: ApplicationError) -> ApplicationError:
+    """Give a failure after which a flow waits no longer than a server does here."""
+    return ApplicationError(
+        error.message,
+        *error.details,
+        type=error.type,
+        non_retryable=error.non_retryable,
+        next_retry_delay=_HURRY,
+        category=error.category,
+    )
+
+
 class _Activities(ActivityInboundInterceptor):
-    """Loses executions: what they return never arrives."""
+    """Loses executions: what they return never arrives. Local ones that fail are tried again soon, as remote ones are."""
 
     def __init__(self, next: ActivityInboundInterceptor, rig: Rig) -> None:
         super().__init__(next)
         self._rig = rig
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        output = await super().execute_activity(input)
         info = activity.info()
+        try:
+            output = await super().execute_activity(input)
+        except ApplicationError as error:
+            raise (_hurried(error) if info.is_local else error) from error.__cause__
         if info.task_token not in self._rig.lost:
             return output
         if info.is_local:  # has no heartbeat: its worker says that it gave it up

@@ -12,10 +12,10 @@ import pytest
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, DefinitionError, EmptyInput, Registry
+    from activities import Context, DefinitionError, EmptyInput, Outcome, Registry, Unrecoverable, operation
     from activities._wire import HEADER, StepHeader
     from examples.quickstart import Booking, BookSeat, Desk, Ticket, charge_card, take_seat
-    from flows import Dag, Sequence, saga
+    from flows import Dag, Sequence, no_undo, saga
     from flows.testing import (
         Fault,
         NoSuchStep,
@@ -100,6 +100,39 @@ async def test_an_undo_goes_wrong_in_each_way(name: str, server: Temporal, desk:
     assert [call.effects for call in ran.calls[2:]] == effects
     assert [call.fault for call in ran.calls[2:]] == [fault.name, *[None] * (len(effects) - 1)]
     assert [file.name for file in desk.root.iterdir()] == (["seat-12A"] if name == "error" else [])
+
+
+async def test_what_is_local_is_tried_again_soon(temporal: Temporal) -> None:
+    """As what is remote is: an undo that never works has spent its ten attempts at once, not after 50 seconds."""
+
+    @operation(id="here", version="1.0.0", placement="local")
+    async def here(ctx: Context[None], input: EmptyInput) -> None:
+        """Do nothing."""
+
+    @here.undo
+    async def undo(ctx: Context[None], input: EmptyInput, outcome: Outcome[None]) -> None:
+        raise RuntimeError("nothing to undo")
+
+    @operation(id="down", version="1.0.0")
+    async def down(ctx: Context[None], input: EmptyInput) -> None:
+        """Fail."""
+        raise Unrecoverable("down")
+
+    @saga(id="line", version="1.0.0")
+    def line(dag: Dag, params: EmptyInput) -> None:
+        """One after the other."""
+        dag.append("here", here, {})
+        dag.append("down", down, {}, undo=no_undo)
+
+    async with serving(line, here, down, temporal=temporal) as worker:
+        ran = await worker.run(line, EmptyInput())
+        timers = [
+            event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+            async for event in ran.handle.fetch_history_events()
+            if event.HasField("timer_started_event_attributes")
+        ]
+    assert ran.called == ["here", "down", *["undo of here"] * 10]
+    assert timers == [timedelta(milliseconds=20)] * 9
 
 
 async def test_what_is_slow_begins_late(temporal: Temporal) -> None:

@@ -115,6 +115,22 @@ async def test_a_held_step_is_retried_with_its_key(
     assert world.calls == ["a", "b", "b", "c"]
 
 
+async def test_retried_in_vain(serve: Serve, world: World, task_queue: str) -> None:
+    """Every failure says how often the step was tried, whoever asked for it."""
+    world.switch("fail-b")
+    async with serve(work, *FLOWS) as client:
+        handle = await begin(client, holding, task_queue)
+        for _ in range(2):
+            await shows(handle, "b", "held")
+            await handle.execute_update("retry", {"step": "b"})
+        await shows(handle, "b", "held")
+        await handle.execute_update("unwind", {"step": "b"})
+        told = causes(await failure_of(handle))[0][1]
+    assert (
+        told == "holding@1.0.0 rolled back: step b (work@1.0.0) failed after 3 attempts: RuntimeError: b down"
+    )
+
+
 async def test_a_held_step_is_skipped_with_an_output(serve: Serve, world: World, task_queue: str) -> None:
     """b is skipped with an output of the operator's: c gets it; a value that doesn't fit is refused, and b stays held."""
     world.switch("fail-b")

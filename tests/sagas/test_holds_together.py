@@ -45,6 +45,15 @@ def asking_late(dag: Dag, params: EmptyInput) -> Step[Made]:
     return dag.append("c", work, {}, retry=RETRIED)
 
 
+@saga(id="asking-long", version="1.0.0")
+def asking_long(dag: Dag, params: EmptyInput) -> None:
+    """The pivot, then an approval beside a line of steps."""
+    last = first = dag.append("b", work, {}, pivot=True)
+    dag.approval("go", timeout=timedelta(days=1))
+    for number in range(6):
+        last = dag.step(f"n{number}", work, {}, after=[last if number else first], retry=RETRIED)
+
+
 class Hurried(
     Sequence[int, str], id="hurried-parent", version="1.0.0", policy=Policy(deadline=timedelta(seconds=5))
 ):
@@ -69,7 +78,7 @@ class Idle(Sequence[int, None], id="idle", version="1.0.0"):
         await workflow.wait_condition(lambda: False)
 
 
-FLOWS = (two_held, asking_late, pivoting_child, Hurried, Idle)
+FLOWS = (two_held, asking_late, asking_long, pivoting_child, Hurried, Idle)
 
 
 async def test_one_decision_leaves_the_other_hold_in_the_memo(
@@ -125,6 +134,31 @@ async def test_a_rejection_after_the_pivot_is_held(
             await handle.execute_update("approve", {"name": "go"})
         assert (await handle.result()).name == "c"
     assert undone(world) == []
+
+
+async def test_asked_again_an_approval_has_its_whole_time(
+    serve: Serve, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 7: also where it was begun by an earlier run, of whose time this one had what was left."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 30)
+    async with serve(work, *FLOWS) as client:
+        newest = client.get_workflow_handle((await begin(client, asking_long, task_queue)).id)
+        await shows(newest, "n5", "done")
+        await shows(newest, "go", "waiting for approval")
+        await newest.execute_update("reject", {"name": "go", "reason": "not today"})
+        await shows(newest, "go", "held")
+        await newest.execute_update("retry", {"step": "go"})
+        await shows(newest, "go", "waiting for approval")
+        await newest.execute_update("approve", {"name": "go"})
+        await newest.result()
+        timers = [
+            e.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+            async for e in newest.fetch_history_events()
+            if e.HasField("timer_started_event_attributes")
+        ]
+    left, held, whole = timers
+    assert left < timedelta(days=1) == whole
+    assert held == timedelta(days=7)
 
 
 async def test_the_deadline_holds_a_sequence_after_a_pivot(
