@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,9 @@ async def _ready(address: str) -> str:
             await asyncio.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
-def dev_address() -> Iterator[str]:
-    """Address of a dev server that lives as long as the session."""
+@contextmanager
+def dev(*values: str) -> Iterator[str]:
+    """Run a dev server with more dynamic configuration; give its address. At its end every run on it must have a report."""
     port = _free_port()
     command = dev_server(port)
     command += ["--log-level", "never"]
@@ -71,6 +71,7 @@ def dev_address() -> Iterator[str]:
         'history.transferProcessorUpdateAckInterval="1s"',
         'history.visibilityProcessorUpdateAckInterval="1s"',
         'history.timerProcessorMaxTimeShift="10ms"',
+        *values,
     ):
         command += ["--dynamic-config-value", value]
     server = subprocess.Popen(
@@ -86,6 +87,13 @@ def dev_address() -> Iterator[str]:
     server.terminate()
     server.wait(20)
     assert not failing, "\n".join(failing)
+
+
+@pytest.fixture(scope="session")
+def dev_address() -> Iterator[str]:
+    """Address of a dev server that lives as long as the session."""
+    with dev() as address:
+        yield address
 
 
 @pytest.fixture
