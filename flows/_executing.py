@@ -137,10 +137,8 @@ class Executing:
         if data:
             return await self._edited(data[0])
         self._forget()
-        verdict = self.settled.verdict if self.settled else Verdict()
-        return replace(
-            self._spec, carried=replace(verdict, failures=0, losses=0), attempts=self._attempts(verdict)
-        )
+        carried = replace(self._verdict, failures=0, losses=0)
+        return replace(self._spec, carried=carried, attempts=self._attempts)
 
     async def _edited(self, data: Json) -> Spec | str:
         settled = self.settled
@@ -149,12 +147,16 @@ class Executing:
             if left is not None:
                 return f"what it left isn't undone, so it can't be edited: {left.reason}"
         self._forget()
-        generation = settled.verdict.generation if settled else 0
-        carried = Verdict(generation=generation + 1)
-        return replace(self._spec, data=data, shown=(), carried=carried, attempts=0)
+        carried = Verdict(generation=self._verdict.generation + 1)
+        return replace(self._spec, data=data, shown=(), carried=carried, attempts=self._attempts)
 
-    def _attempts(self, verdict: Verdict) -> int:
-        return self._spec.attempts + verdict.failures + verdict.losses
+    @property
+    def _verdict(self) -> Verdict:
+        return self.settled.verdict if self.settled else Verdict()
+
+    @property
+    def _attempts(self) -> int:
+        return self._spec.attempts + self._verdict.failures + self._verdict.losses
 
     def _leaves(self, settled: Settled) -> bool:
         """Whether something is to be undone under the key that it had."""
@@ -211,7 +213,7 @@ class Executing:
 
     def _failed(self, settled: Settled) -> OperationFailed:
         assert settled.failure is not None
-        tries = max(self._attempts(settled.verdict), 1)
+        tries = max(self._attempts, 1)
         what = "failed" if settled.status is Status.FAILED else "has an unknown outcome"
         step = f"step {self._spec.name} ({self._spec.definition})"
         message = f"{step} {what} after {tries} attempt{'s'[: tries > 1]}: {settled.failure.root}"

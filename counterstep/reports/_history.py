@@ -325,6 +325,5 @@ def _closed_by(run: RunHistory) -> Failure | None:
 def _not_completed(status: str) -> Failure | None:
     if status in ("running", "completed"):
         return None
-    if status == "canceled":
-        return Failure(type="cancelled", message="the run was cancelled")
-    return Failure(type=status, message=f"Temporal closed the run: {status}")
+    said = "the run was cancelled" if status == "canceled" else f"Temporal closed the run: {status}"
+    return Failure(type=status, message=said)
