@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from semver import Version
 
@@ -33,12 +33,8 @@ class Definition:
     description: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if not _ID.match(self.id):
-            _malformed(self.id)
-        if not Version.is_valid(self.version):
-            raise DefinitionError(
-                f"version {self.version!r} of {self.id} must be a full one, such as '1.0.0'"
-            )
+        for wrong in malformed(self.id, self.version):
+            raise DefinitionError(wrong)
 
     def __str__(self) -> str:
         """Give ``id@version``, the name on Temporal."""
@@ -67,9 +63,17 @@ def declared(id: str, version: str, description: str = "") -> Definition:
         DefinitionError: when id or version is malformed.
     """
     if "/" in id or ":" in id:
-        _malformed(id)
+        raise DefinitionError(_malformed_id(id))
     return Definition(id, version, description)
 
 
-def _malformed(id: str) -> NoReturn:
-    raise DefinitionError(f"id {id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them")
+def malformed(id: str, version: str) -> Iterator[str]:
+    """Say what is wrong with an id and with a version."""
+    if not _ID.match(id):
+        yield _malformed_id(id)
+    if not Version.is_valid(version):
+        yield f"version {version[:120]!r} of {id[:120]} must be a full one, such as '1.0.0'"
+
+
+def _malformed_id(id: str) -> str:
+    return f"id {id[:120]!r} must be letters, digits, '-' and '_', at most 100 of them"

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows._plan import OperationStep, Plan
+from flows._plan_shape import Unread
 
 
-def pivot_problems(plan: Plan) -> Iterator[str]:
-    """Find a second pivot, and steps after the pivot that aren't retried."""
+def pivot_problems(plan: Plan, unread: Unread) -> Iterator[str]:
+    """Find a second pivot, and steps after the pivot that aren't retried, as far as their retry can be read."""
     pivots = [step for step in plan.steps if isinstance(step, OperationStep) and step.pivot]
     for second in pivots[1:]:
         yield f"{second.name}: pivot: {pivots[0].name} is one already; a plan has one at most"
     for step in _after(plan, pivots[0].name) if pivots else ():
-        if step.retry is not None and step.retry.max_attempts == 1:
+        retry = None if "retry" in unread.get(step.name, ()) else step.retry
+        if retry is not None and retry.max_attempts == 1:
             yield f"{step.name}: retry: it comes after the pivot {pivots[0].name}, so it needs retry="
 
 

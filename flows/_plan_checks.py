@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from activities import Definition, DefinitionError, Operation, OperationNotFound, Registry
+from activities import Operation, OperationNotFound, Registry
+from activities._definition import malformed
 from flows._declaration import Declaration
 from flows._errors import refusal
 from flows._fit import misfits
@@ -21,21 +22,24 @@ from flows._plan import (
     PlanStep,
     SubsagaStep,
 )
-from flows._plan_shape import linked, shape_problems
+from flows._plan_shape import Unread, linked, shape_problems
 from flows._template import Ref, refs
 from flows._undo import UndoSpec
 
+_OTHERS = {
+    "operation": "a flow; name an operation",
+    "flow": "an operation; name a flow, or make it an operation step",
+}
 
-def complete(
-    plan: Plan, registry: Registry, problems: Iterable[str] = (), refused: Collection[str] = ()
-) -> Plan:
+
+def complete(plan: Plan, registry: Registry, problems: Iterable[str], unread: Unread) -> Plan:
     """Resolve a plan's operations and fill in their options, with all that is wrong told at once.
 
     Args:
         plan: as built, or as somebody typed it; templates well formed.
         registry: that operations are resolved in.
         problems: what is known to be wrong already.
-        refused: names of steps that aren't in the plan because of that; what refers to them isn't wrong too.
+        unread: steps in which that is, in the plan or not; what only follows from it isn't told too.
 
     Returns:
         The plan, with edges added where inputs refer to outputs.
@@ -46,10 +50,13 @@ def complete(
     found = list(problems)
     declared: dict[str, Declaration] = {}
     bare = linked(plan)
-    steps = tuple(_complete(step, registry, declared, found) for step in bare.steps)
+    steps = tuple(
+        _complete(step, registry, declared, found, unread.get(step.name, ())) for step in bare.steps
+    )
     whole = bare.model_copy(update={"steps": steps})
-    found += [*_header(plan), *shape_problems(whole, refused), *pivot_problems(whole)]
-    by_name = {step.name: step for step in steps}
+    found += [f"the plan: {wrong}" for wrong in malformed(plan.id, plan.version)]
+    found += [*shape_problems(whole, unread), *pivot_problems(whole, unread)]
+    by_name = {s.name: s for s in steps if {"kind", "result"}.isdisjoint(unread.get(s.name, ()))}
     found += _uncertain(whole, by_name)
     found += [line for step in steps for line in _step_problems(step, by_name, declared)]
     if found:
@@ -63,57 +70,49 @@ def _uncertain(plan: Plan, steps: Mapping[str, PlanStep]) -> Iterator[str]:
         return
     for step in plan.steps:
         for ref in refs(step.input) if isinstance(step, (OperationStep, FlowStep)) else ():
-            if not isinstance(steps.get(ref.step), ConstantStep):
+            if ref.step in steps and not isinstance(steps[ref.step], ConstantStep):
                 yield (
                     f"{step.name}: input: refers to {ref.step}, which may have failed; "
                     'with on_failure="continue" no step gets the output of another'
                 )
 
 
-def _header(plan: Plan) -> Iterator[str]:
-    try:
-        Definition(plan.id, plan.version)
-    except DefinitionError as error:
-        yield f"the plan: {error.message}"
-
-
 def _complete(
-    step: PlanStep, registry: Registry, declared: dict[str, Declaration], found: list[str]
+    step: PlanStep,
+    registry: Registry,
+    declared: dict[str, Declaration],
+    found: list[str],
+    unread: Collection[str],
 ) -> PlanStep:
     if isinstance(step, ConstantStep):
         return step.model_copy(update={"value": frozen(step.value)})
+    if not isinstance(step, (OperationStep, FlowStep)):
+        return step
+    entry = None if step.kind in unread else _looked_up(step, registry, found)
+    if entry is not None:
+        declared[step.name] = entry
     if isinstance(step, FlowStep):
-        return _complete_flow(step, registry, declared, found)
-    if not isinstance(step, OperationStep):
-        return step
-    try:
-        op = registry.retrieve(step.operation)
-    except OperationNotFound as error:
-        found.append(f"{step.name}: operation: {error.message}")
-        return step
-    if not isinstance(op, Operation):
-        found.append(f"{step.name}: operation: {step.operation} is a flow; name an operation")
-        return step
-    declared[step.name] = op
-    whole = _filled(step, op)
-    found += [f"{step.name}: {wrong}" for wrong in (*_undo(step, op), *_options(whole, op))]
+        return step if entry is None else _filled_flow(step, entry)
+    whole = step if entry is None else _filled(step, entry)
+    found += [f"{step.name}: {wrong}" for wrong in (*_undo(step, entry, unread), *_options(whole, entry))]
     return whole
 
 
-def _complete_flow(
-    step: FlowStep, registry: Registry, declared: dict[str, Declaration], found: list[str]
-) -> FlowStep:
+def _looked_up(step: OperationStep | FlowStep, registry: Registry, found: list[str]) -> Any:
+    """Give a step's operation or flow; ``None`` when there is none."""
+    name = step.flow if isinstance(step, FlowStep) else step.operation
     try:
-        flow: Any = registry.retrieve(step.flow)
+        entry = registry.retrieve(name)
     except OperationNotFound as error:
-        found.append(f"{step.name}: flow: {error.message}")
-        return step
-    if isinstance(flow, Operation):
-        found.append(
-            f"{step.name}: flow: {step.flow} is an operation; name a flow, or make it an operation step"
-        )
-        return step
-    declared[step.name] = flow
+        found.append(f"{step.name}: {step.kind}: {error.message}")
+        return None
+    if isinstance(entry, Operation) == isinstance(step, OperationStep):
+        return entry
+    found.append(f"{step.name}: {step.kind}: {name} is {_OTHERS[step.kind]}")
+    return None
+
+
+def _filled_flow(step: FlowStep, flow: Declaration) -> FlowStep:
     text = step.description or flow.definition.description
     return step.model_copy(
         update={"flow": str(flow.definition), "input": frozen(step.input), "description": text}
@@ -137,20 +136,24 @@ def _filled(step: OperationStep, op: Operation[Any, Any]) -> OperationStep:
     )
 
 
-def _undo(step: OperationStep, op: Operation[Any, Any]) -> Iterator[str]:
-    if op.undo_handler is None and not (step.no_undo or step.pivot):
+def _undo(step: OperationStep, op: Operation[Any, Any] | None, unread: Collection[str]) -> Iterator[str]:
+    unsure = step.no_undo or step.pivot or {"no_undo", "pivot"}.intersection(unread)
+    if op is not None and op.undo_handler is None and not unsure:
         yield f"undo: {op.definition} has none; declare one, or say no_undo"
     elif step.undo is not None and step.no_undo:
         yield "undo: given, and no_undo too; leave one of them out"
-    elif step.undo is not None and (op.undo_handler is None or step.undo.type != op.undo_name):
+    elif op is None or step.undo is None:
+        return
+    elif op.undo_handler is None or step.undo.type != op.undo_name:
         yield f"undo: {step.undo.type!r} isn't that of {op.definition}; leave it out, and it is filled in"
 
 
-def _options(step: OperationStep, op: Operation[Any, Any]) -> Iterator[str]:
-    """Find options that contradict each other; the step is filled in."""
+def _options(step: OperationStep, op: Operation[Any, Any] | None) -> Iterator[str]:
+    """Find options that contradict each other; the step is filled in, unless its operation isn't known."""
+    retries_input = op is not None and op.retry_input_handler is not None
     if step.timeout is not None and step.timeout <= timedelta(0):
         yield "timeout: must be above zero"
-    if step.local and (step.task_queue or step.at_most_once or op.retry_input_handler):
+    if step.local and (step.task_queue or step.at_most_once or retries_input):
         yield "local: a local step has no task_queue, no at_most_once and no retry_input; leave it out"
     if step.at_most_once and step.retry is not None and step.retry.max_attempts != 1:
         yield "retry: an at_most_once step is never tried again; leave it out"

@@ -95,7 +95,7 @@ class Saga(Generic[P, O]):
         )
         try:
             found = registry or Registry(*dag.all.operations.values(), *dag.all.flows.values())
-            whole = complete(bare, found, dag.all.problems, dag.all.refused)
+            whole = complete(bare, found, dag.all.problems, dict.fromkeys(dag.all.refused, ()))
         except InvalidPlan as error:
             raise error from raised
         warn_if_large(whole)

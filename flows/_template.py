@@ -15,6 +15,13 @@ from activities._json import Json
 from activities._schema import Schema
 
 REF, LITERAL, PATH = "$ref", "$literal", "path"
+UNREAD = "?"
+"""The step that stands for one whose name can't be read; no step may have this name."""
+_A_REFERENCE = (
+    'a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; '
+    'a literal "$ref" is {"$literal": {"$ref": ...}}'
+)
+_A_LITERAL = 'a literal dict is {"$literal": {...}}, alone'
 _PLAIN = (str, int, bool, type(None))
 Path = tuple[str | int, ...]
 
@@ -168,32 +175,38 @@ def refs(template: Json) -> Iterator[Ref]:
             yield from refs(value)
 
 
-def malformed(template: Json) -> Iterator[str]:
-    """Say what is wrong with the references and wrapped literals of a template that somebody typed."""
-    if isinstance(template, dict) and (REF in template or LITERAL in template):
-        yield from _malformed_ref(template) if REF in template else _malformed_literal(template)
-    elif isinstance(template, (dict, list)):
-        for value in template.values() if isinstance(template, dict) else template:
-            yield from malformed(value)
+def mended(template: Json, wrong: list[str]) -> Json:
+    """Put a reference to :data:`UNREAD` where a template that somebody typed is malformed.
+
+    Args:
+        template: what was typed.
+        wrong: where a line is added for each malformed reference and wrapped literal.
+    """
+    if isinstance(template, list):
+        return [mended(value, wrong) for value in template]
+    if not isinstance(template, dict):
+        return template
+    if line := _malformed(template):
+        wrong.append(line)
+        return {REF: UNREAD}
+    if REF in template:
+        return template
+    inner = {key: mended(value, wrong) for key, value in template.get(LITERAL, template).items()}
+    return {LITERAL: inner} if LITERAL in template else inner
 
 
-def _malformed_ref(template: Mapping[str, Json]) -> Iterator[str]:
+def _malformed(template: Mapping[str, Json]) -> str | None:
+    if REF in template:
+        return None if _is_reference(template) else _A_REFERENCE
+    alone = len(template) == 1 and isinstance(template.get(LITERAL), dict)
+    return None if alone or LITERAL not in template else _A_LITERAL
+
+
+def _is_reference(template: Mapping[str, Json]) -> bool:
     path = template.get(PATH, [])
     parts = path if isinstance(path, list) else [None]
     good = all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in parts)
-    if not isinstance(template[REF], str) or not good or template.keys() - {REF, PATH}:
-        yield (
-            'a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; '
-            'a literal "$ref" is {"$literal": {"$ref": ...}}'
-        )
-
-
-def _malformed_literal(template: Mapping[str, Json]) -> Iterator[str]:
-    if len(template) > 1 or not isinstance(template[LITERAL], dict):
-        yield 'a literal dict is {"$literal": {...}}, alone'
-        return
-    for value in template[LITERAL].values():
-        yield from malformed(value)
+    return isinstance(template[REF], str) and good and not template.keys() - {REF, PATH}
 
 
 def fill(template: Json, output: Callable[[str], Json]) -> Json:

@@ -51,7 +51,7 @@ def typed_mistakes(*steps: Any, **head: Any) -> list[str]:
     """Give what is wrong with a plan that somebody typed."""
     with pytest.raises(InvalidPlan) as refused:
         typed(*steps, **head)
-    return lines_of(refused.value, f"{head.get('id', 'typed')}@1.0.0")
+    return lines_of(refused.value, f"{head.get('id', 'typed')}@{head.get('version', '1.0.0')}")
 
 
 def edges(plan: Plan) -> dict[str, list[str]]:

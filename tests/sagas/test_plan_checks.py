@@ -177,7 +177,7 @@ REFERENCES: dict[str, tuple[Build, str]] = {
     ),
     "a step of nobody": (
         lambda dag: dag.step("b", work, {}, after=[Step("q")]),
-        "b: after: there is no such step; name one of the plan's",
+        "b: after: there is no step 'q'; name one of the plan's",
     ),
     "itself": (
         lambda dag: dag.append("b", work, {"number": Step("b").ref("id")}),

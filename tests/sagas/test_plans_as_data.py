@@ -77,6 +77,8 @@ A_REFERENCE = (
     'input: a reference is {"$ref": "step", "path": ["field", 0]}, the path may be left out; '
     'a literal "$ref" is {"$literal": {"$ref": ...}}'
 )
+A_KIND = "kind: 'loop' is none; there are operation, constant, wait, approval, subsaga, flow"
+BOOL = "Input should be a valid boolean, unable to interpret input"
 TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no step": ({"steps": []}, ["steps: there is no operation; a saga needs one"]),
     "an unknown operation (G25)": (
@@ -115,15 +117,35 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an unknown kind": (
         {"steps": [{"name": "a", "kind": "loop"}]},
-        ["a: kind: 'loop' is none; there are operation, constant, wait, approval, subsaga, flow"],
+        [f"a: {A_KIND}"],
     ),
     "a kind that is no text": (
         {"steps": [{"name": "a", "kind": ["wait"]}]},
         ["a: kind: \"['wait']\" is none; there are operation, constant, wait, approval, subsaga, flow"],
     ),
     "an edge to nowhere": (
-        {"steps": [step("a", after=["z"])]},
-        ["a: after: there is no such step; name one of the plan's"],
+        {"steps": [step("a", after=["z", "y"])]},
+        [
+            "a: after: there is no step 'z'; name one of the plan's",
+            "a: after: there is no step 'y'; name one of the plan's",
+        ],
+    ),
+    "an edge to a name that is nearly there": (
+        {
+            "steps": [
+                step("network"),
+                step("s/subnet"),
+                {"kind": "subsaga", "name": "s", "after": ["s/subnet", "s/subnt"]},
+                step("vm", after=["netwrk", "vms", "s/subnt"], input={"number": {"$ref": "netwrok"}}),
+            ]
+        },
+        [
+            "s: after: there is no step 's/subnt'; did you mean s/subnet?",
+            "vm: after: there is no step 'netwrk'; did you mean network?",
+            "vm: after: there is no step 'vms'; name one of the plan's",
+            "vm: after: there is no step 's/subnt'; name one of the plan's",
+            "vm: input: refers to 'netwrok', and there is no such step; did you mean network?",
+        ],
     ),
     "a reference to nowhere": (
         {"steps": [step("a", input={"number": {"$ref": "z"}})]},
@@ -156,6 +178,10 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["result: s/x is inside the subsaga s; name s, which has its result"],
     ),
+    "a subsaga with nobody's result": (
+        {"steps": [step("a"), {"kind": "subsaga", "name": "s", "result": "z"}]},
+        ["s: result: z is none of its steps; name one of s/…"],
+    ),
     "a subsaga with another's result": (
         {"steps": [step("a"), {"kind": "subsaga", "name": "s", "result": "a"}]},
         ["s: result: a is none of its steps; name one of s/…"],
@@ -185,6 +211,13 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"id": "a b", "steps": [step("a")]},
         ["the plan: id 'a b' must be letters, digits, '-' and '_', at most 100 of them"],
     ),
+    "an id and a version that are none": (
+        {"id": "a b", "version": "1.0", "steps": [step("a")]},
+        [
+            "the plan: id 'a b' must be letters, digits, '-' and '_', at most 100 of them",
+            "the plan: version '1.0' of a b must be a full one, such as '1.0.0'",
+        ],
+    ),
     "a policy that is none": (
         {"policy": {"max_parallel": 0, "on_failure": "explode"}, "steps": [step("a", operation="nope")]},
         [
@@ -197,6 +230,45 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"steps": [step("a", tiemout=1), step("b", after=["a"], input={"number": REF})], "result": "a"},
         ["a: tiemout: Extra inputs are not permitted"],
     ),
+    "what may follow from a field that can't be read isn't told": (
+        {
+            "steps": [
+                step("a", operation="check", no_undo="so", pivot="so"),
+                {"kind": "subsaga", "name": "s", "result": 3},
+                {"kind": "loop", "name": "l"},
+                step("b", pivot=True, local="so", at_most_once=True, input={"number": {"$ref": "s"}}),
+                step("c", after=["b"], retry=3, input={"number": {"$ref": "l", "path": ["x"]}}),
+            ]
+        },
+        [
+            f"a: no_undo: {BOOL}",
+            f"a: pivot: {BOOL}",
+            "s: result: Input should be a valid string",
+            f"l: {A_KIND}",
+            f"b: local: {BOOL}",
+            "c: retry: Input should be an object",
+        ],
+    ),
+    "what is no constant may not be referred to": (
+        {
+            "policy": {"on_failure": "continue", "settle": 3},
+            "steps": [
+                step("a"),
+                {"kind": "loop", "name": "l"},
+                step("b", input={"others": [REF, {"$ref": "l"}]}),
+            ],
+        },
+        [
+            f"l: {A_KIND}",
+            "the plan: policy.settle: Input should be 'wait' or 'cancel'",
+            "b: input: refers to a, which may have failed; "
+            'with on_failure="continue" no step gets the output of another',
+        ],
+    ),
+    "what may be empty": (
+        {"policy": {"allow_empty": "so"}, "steps": []},
+        [f"the plan: policy.allow_empty: {BOOL}"],
+    ),
 }
 
 
@@ -207,6 +279,16 @@ def test_a_mistake_in_a_typed_plan(case: str) -> None:
     steps = value["steps"]
     head = {key: item for key, item in value.items() if key != "steps"}
     assert typed_mistakes(*steps, **head) == says
+
+
+def test_only_lines_that_can_be_shown_look_for_a_near_name() -> None:
+    """Ten thousand unknown names are told within the time that a plan's checks have."""
+    steps = [step(f"n{n}", after=[f"m{n}"]) for n in range(10_000)]
+    with pytest.raises(InvalidPlan) as refused:
+        typed(*steps)
+    first, second, *_ = refused.value.message.split("\n")
+    assert first == "typed@1.0.0 can't be run, 10000 mistakes:"
+    assert second == "n0: after: there is no step 'm0'; name one of the plan's"
 
 
 def test_a_large_circle_is_told_at_once() -> None:
