@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
 
 from flows._errors import ApprovalRejected, ApprovalTimedOut
-from flows._lost import row_ended
+from flows._lost import lost_a_task, row_ended
 
 if TYPE_CHECKING:
     from flows._holding import Hold
@@ -200,8 +200,11 @@ class Control:
     async def _arrive(self, body: asyncio.Task[object]) -> None:
         """End the author's code where it waits for something else than local steps.
 
-        What those did in a workflow task that Temporal didn't take is done again here, and then undone.
+        What those did in a workflow task that Temporal didn't take is done again here, and then undone. An update is heard
+        before the results that came with it, which local steps may follow: asking lets those in.
         """
+        if self.stopped is not None and not self.local:
+            await lost_a_task()
         await row_ended(self.local)
         body.cancel()
 

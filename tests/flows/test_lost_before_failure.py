@@ -58,6 +58,13 @@ holds = saga(id="holds", version="1.0.0", policy=Policy(on_failure="hold"))(buil
 cancels = saga(id="cancels", version="1.0.0", policy=Policy(settle="cancel"))(built)
 
 
+@saga(id="lone", version="1.0.0")
+def lone(dag: Dag, params: EmptyInput) -> None:
+    """Local steps between two elsewhere."""
+    for name, op in {"x0": there, "x1": here, "x2": here, "x3": there}.items():
+        dag.append(name, op, {})
+
+
 class Around(Sequence[EmptyInput, None], id="around", version="1.0.0"):
     """The plan, inline."""
 
@@ -161,6 +168,22 @@ async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cac
     assert "x1" not in world.calls
     assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
     assert world.calls[-1] == ("undo", "first", "done")
+
+
+@pytest.mark.usefixtures("bug")
+async def test_before_a_stop(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """An update is heard before the result that the lost task began with: what that did is done again all the same."""
+    async with serve(here, there, lone, cache=cache) as client:
+        handle = await start(client, lone, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("x2")
+        stopping = asyncio.create_task(handle.execute_update("stop", {"by": "ann"}))
+        await asyncio.sleep(1)
+        world.switch("mended")
+        await failure_of(handle, 60)
+        await stopping
+    names = [call for call in world.calls if isinstance(call, str)]
+    assert names == ["x0", *(["x1", "x2"] * (len(names) // 2))]
+    assert world.calls[len(names) :] == [("undo", name, "done") for name in ("x2", "x1", "x0")]
 
 
 async def test_where_time_is_skipped(skipping: Serve, world: World, task_queue: str) -> None:

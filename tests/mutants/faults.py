@@ -69,6 +69,10 @@ MUTANTS = (
         "        await row_ended(self.local)\n", "", "tests/flows/test_lost_local_steps.py",
     ),
     _mutant(
+        "a stop arrives before the results that came with it", "flows/_control.py",
+        "            await lost_a_task()\n", "            pass\n", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
         "a failure ends a plan before what a lost task did is done again", "flows/_interpreter.py",
         "if self._may_have_lost() and", "if False and", "tests/flows/test_lost_before_failure.py",
     ),
