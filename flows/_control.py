@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ class Control:
     failed: BaseException | None = None
     begun: bool = False
     unwinding: bool = False
-    local: dict[asyncio.Task[Any], Local] = field(default_factory=dict)
+    local: dict[asyncio.Future[Any], Local] = field(default_factory=dict)
     early: dict[str, list[tuple[Decision, bool]]] = field(default_factory=dict)
     _arrives: asyncio.Task[None] | None = None
 
@@ -207,6 +208,16 @@ class Control:
             await lost_a_task()
         await row_ended(self.local)
         body.cancel()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let no end arrive while something asks whether a workflow task was lost: local steps may have to be done again."""
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.local[asked] = Local(0, lambda: None)
+        try:
+            yield
+        finally:
+            del self.local[asked]
 
     def waiting(self, name: str | None = None) -> list[Approval]:
         """Give the approvals that wait, or those that a name may mean: by its full name, else by its own."""

@@ -130,8 +130,12 @@ class Interpreter:
         under their keys, they are undone like any other.
         """
         self._settles = True
-        await workflow.wait_condition(lambda: True)  # looked at once all is taken in that this task told of
-        if self._may_have_lost() and await lost_a_task():
+        with self._run.control.asking():
+            await workflow.wait_condition(
+                lambda: True
+            )  # looked at once all is taken in that this task told of
+            lost = self._may_have_lost() and await lost_a_task()
+        if lost:
             await self._repeat()
         if self._policy.settle == "cancel":
             for task in self._running:

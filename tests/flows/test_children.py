@@ -67,7 +67,7 @@ async def test_a_child_that_is_stuck_makes_the_parent_stuck(scripts: Scripts, wo
     assert causes(failure)[0] == (
         "Stuck",
         "script@1.0.0 is stuck: inner (inner@1.0.0) failed: inner@1.0.0 is stuck: "
-        "OperationFailed: step c (c@1.0.0) failed after 1 attempt: RuntimeError: c down\n"
+        "step c (c@1.0.0) failed after 1 attempt: RuntimeError: c down\n"
         "not undone: b (b@1.0.0): RuntimeError: undo of b down\n"
         "not undone: inner/b (b@1.0.0): RuntimeError: undo of b down",
     )

@@ -10,14 +10,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from activities import Context, EmptyInput, Outcome, operation
 from flows import Dag, Policy, Sequence, no_undo, saga, start
 from flows._interpreter import Interpreter
 from flows._lost import LOST_TASK
 from tests.conftest import Serve
-from tests.support import World, events_of, failure_of, new_id
+from tests.support import World, events_of, eventually, failure_of, new_id
 
 
 async def act(ctx: Context[World], input: EmptyInput) -> None:
@@ -144,6 +144,12 @@ async def test_before_a_hold(serve: Serve, world: World, task_queue: str, cache:
     assert set(world.calls[: -len(undone)]) - {"x3", "x4"} == {"x0", "x1", "x2"}
 
 
+async def tried_twice(world: World) -> None:
+    """Wait until a task was begun, and lost, that knows of all that was asked before."""
+    before = world.calls.count("x2")
+    await eventually(lambda: world.calls.count("x2") >= before + 2, 60)
+
+
 async def eventually_held(handle: WorkflowHandle[Any, Any], step: str) -> None:
     """Wait until a step is held."""
     while (await handle.query("status"))["steps"].get(step) != "held":
@@ -171,13 +177,35 @@ async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cac
 
 
 @pytest.mark.usefixtures("bug")
+async def test_before_a_cancel(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """A cancel that is told of together with the failure waits for what is done again because of that."""
+    async with serve(here, there, fails, waits, cache=cache) as client:
+        handle = await start(client, waits, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("x2")
+        world.switch("fail")
+        while "ACTIVITY_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
+        await handle.cancel()
+        await tried_twice(world)
+        world.switch("mended")
+        await failure_of(handle, 60)
+        assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert world.calls[-3:] == [("undo", name, "done") for name in ("x2", "x1", "x0")]
+    assert set(world.calls[:-3]) == {"x0", "x1", "x2"}
+
+
+@pytest.mark.usefixtures("bug")
 async def test_before_a_stop(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """An update is heard before the result that the lost task began with: what that did is done again all the same."""
     async with serve(here, there, lone, cache=cache) as client:
+        world.switch("wait-x2")
         handle = await start(client, lone, EmptyInput(), id=new_id(), task_queue=task_queue)
         await world.until("x2")
         stopping = asyncio.create_task(handle.execute_update("stop", {"by": "ann"}))
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # the server has it, and tells of it with the next task
+        world.switch("end-x2")
+        while "WORKFLOW_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
         world.switch("mended")
         await failure_of(handle, 60)
         await stopping

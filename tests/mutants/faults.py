@@ -69,16 +69,20 @@ MUTANTS = (
         "        await row_ended(self.local)\n", "", "tests/flows/test_lost_local_steps.py",
     ),
     _mutant(
+        "an end arrives before a failure has asked what was lost", "flows/_interpreter.py",
+        "        with self._run.control.asking():\n", "        if True:\n", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
         "a stop arrives before the results that came with it", "flows/_control.py",
         "            await lost_a_task()\n", "            pass\n", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "a failure ends a plan before what a lost task did is done again", "flows/_interpreter.py",
-        "if self._may_have_lost() and", "if False and", "tests/flows/test_lost_before_failure.py",
+        "lost = self._may_have_lost() and", "lost = False and", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what may have been lost is done in any case", "flows/_interpreter.py",
-        "and await lost_a_task():", "and (await lost_a_task() or True):", "tests/flows/test_lost_before_failure.py",
+        "and await lost_a_task()\n", "and (await lost_a_task() or True)\n", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what a local step was sent with isn't recorded", "flows/_step.py",
