@@ -335,12 +335,19 @@ def _backward(run: Run) -> None:
     sure, maybe = _wanted(run)
     undone, trace = run.undone, run.trace
     assert set(undone) <= sure | maybe, f"undone though not wanted: {set(undone) - sure - maybe}"
-    theirs = [i for i, (name, *_, by) in enumerate(trace.rows) if by or not name.startswith("undo ")]
+    theirs = [i for i, row in enumerate(trace.rows) if _counts(run, *row)]
     for name in undone:  # of what was done again with all that was local before it, the last time counts
         began = trace.last(f"undo {name}", "begins") if _again(run, name) else trace.first(f"undo {name}")
         assert began > max(theirs), f"{name} was undone while something still ran"
         for after in (n for n in undone if name in run.plan.before[n]):
             assert trace.last(f"undo {after}") < began, f"{name} was undone before {after}"
+
+
+def _counts(run: Run, name: str, what: str, _: str, by: str) -> bool:
+    """Whether an undo waits for a row: what a child undid, too; not for the end of a local step that its worker forgot."""
+    if name.startswith("undo "):
+        return bool(by)
+    return what == "begins" or not _again(run, name)
 
 
 def _left(run: Run) -> None:

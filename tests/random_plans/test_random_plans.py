@@ -172,14 +172,18 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool, again: set[str])
     """Refuse a report, and spans, that tell of other calls than those that were recorded.
 
     Of a step that is cancelled between two attempts Temporal keeps none of them; of those that may be done again, since they
-    are local, it knows only what it took.
+    are local, it knows only what it took. One that is cancelled before a worker heard of it counts as unknown.
     """
     told_of = dict(_named(report))
     failed = {step for step, r in told_of.items() if not r.attempts and r.outcome is Status.FAILED}
     unseen = failed if cancels else set()
-    steps = {step: r for step, r in told_of.items() if r.attempts}
+    called = trace.calls(undo=False)
+    unheard = {
+        step for step, r in told_of.items() if step in again - set(called) and r.outcome is Status.UNKNOWN
+    }
+    steps = {step: r for step, r in told_of.items() if r.attempts and step not in unheard}
     known = {step: r.attempts for step, r in steps.items()}
-    forward = {step: count for step, count in trace.calls(undo=False).items() if step not in unseen}
+    forward = {step: count for step, count in called.items() if step not in unseen}
     forward = _taken(forward, known, again)
     assert known == forward, f"told {known}, called {forward}; outcomes {_outcomes(told_of)}"
     undone = {step: r.undo.attempts for step, r in told_of.items() if r.undo and r.undo.attempts}
@@ -187,8 +191,9 @@ def _compare(report: AnyReport, trace: Trace, *, cancels: bool, again: set[str])
     assert undone == backward
     told = [attributes(span) for span in check(decoded(spans_of(report))).values()]
     for kind, undo in (("operation", False), ("undo", True)):
-        called = [one for one in told if one["counterstep.kind"] == kind and one.get("counterstep.attempts")]
-        calls = {one["counterstep.step"]: one["counterstep.attempts"] for one in called}
+        made = [one for one in told if one["counterstep.kind"] == kind and one.get("counterstep.attempts")]
+        calls = {one["counterstep.step"]: one["counterstep.attempts"] for one in made}
+        calls = calls if undo else {step: count for step, count in calls.items() if step not in unheard}
         assert calls == (backward if undo else forward)
 
 
