@@ -114,7 +114,7 @@ class Control:
         failed: why the author's signal handler failed, which fails the flow.
         begun: whether the author's code has begun.
         unwinding: whether the flow unwinds, so that what is asked changes nothing any more.
-        local: the local activities that are at work.
+        local: the local activities that are at work; and whoever asks whether some were lost.
         early: decisions that came before the flow waited for them, by name of the approval; whether each is a rejection.
     """
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
-from activities import Context, EmptyInput, Outcome, operation
+from activities import Context, EmptyInput, operation
 from flows import Dag, Policy, Sequence, no_undo, saga, start
 from flows._interpreter import Interpreter
 from flows._lost import LOST_TASK
 from tests.conftest import Serve
+from tests.flows.test_lost_local_steps import undo
 from tests.support import World, events_of, eventually, failure_of, new_id
 
 
@@ -25,11 +26,6 @@ async def act(ctx: Context[World], input: EmptyInput) -> None:
     ctx.deps.record(ctx.step)
     if ctx.deps.is_on(f"wait-{ctx.step}"):
         await ctx.deps.wait(f"end-{ctx.step}", 60)
-
-
-async def undo(ctx: Context[World], input: EmptyInput, outcome: Outcome[None]) -> None:
-    """Record it."""
-    ctx.deps.record("undo", ctx.step, outcome.status.value)
 
 
 here = operation(id="here", version="1.0.0", placement="local")(act)
