@@ -139,7 +139,7 @@ class Control:
 
     @property
     def arriving(self) -> bool:
-        """Whether the end that was asked for hasn't reached the author's code yet."""
+        """Whether what ends the run hasn't reached the author's code yet."""
         return self._arrives is not None and not self._arrives.done()
 
     @property
@@ -176,11 +176,13 @@ class Control:
         if self.body is not None and not self.ending and self.failed is None:
             self.failed = error
             self.paused = False
-            self.body.cancel()
+            self._arrives = asyncio.create_task(self._arrive(self.body))
 
     def refuses(self, *, local: bool) -> bool:
-        """Whether nothing new begins, since the run is to unwind; a local step does until that has arrived."""
-        return self.ending and self.body is not None and not (local and self.arriving)
+        """Whether nothing new begins, since the run ends; a local step does until that has arrived."""
+        if self.body is None:
+            return False
+        return not local if self.arriving else self.ending
 
     def _ask(self, **asked: Any) -> None:
         if self.unwinding:
@@ -201,10 +203,10 @@ class Control:
     async def _arrive(self, body: asyncio.Task[object]) -> None:
         """End the author's code where it waits for something else than local steps.
 
-        What those did in a workflow task that Temporal didn't take is done again here, and then undone. An update is heard
-        before the results that came with it, which local steps may follow: asking lets those in.
+        What those did in a workflow task that Temporal didn't take is done again here, and then undone. An update or a signal
+        is heard before the results that came with it, which local steps may follow: asking lets those in.
         """
-        if self.stopped is not None and not self.local:
+        if not self.local and (self.stopped is not None or self.failed is not None):
             await lost_a_task()
         await row_ended(self.local)
         body.cancel()

@@ -80,14 +80,22 @@ class Flow:
         if isinstance(error, Full) and not control.failed:
             return await self._continue(None)
         await self._check_reset()
-        error = error if control.ending else control.failed or error
-        if isinstance(error, workflow.ContinueAsNewError):
-            error = DefinitionError(
-                f"{self.run.definition} continued as new by itself, so nothing in it could be undone"
-            )
+        error = self._ended_by(error)
         if error is None and not control.ending:
             return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
+
+    def _ended_by(self, error: BaseException | None) -> BaseException | None:
+        """Say why the body ended: what an author's signal handler raised counts before what comes of that, but no bug hides."""
+        control, onward = self.run.control, (Full, workflow.ContinueAsNewError)
+        bug = error is not None and not unwinds(error) and not isinstance(error, onward)
+        if control.failed and not control.ending and not bug:
+            error = control.failed
+        if isinstance(error, workflow.ContinueAsNewError):
+            return DefinitionError(
+                f"{self.run.definition} continued as new by itself, so nothing in it could be undone"
+            )
+        return error
 
     async def _result(self, body: Body) -> Any:
         """Run the body, and check what it returns before it counts as done."""

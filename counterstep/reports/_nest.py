@@ -34,6 +34,19 @@ class Leaf:
     report: AnyReport
 
 
+@dataclass(frozen=True)
+class Within:
+    """What a flow is inline in.
+
+    Attributes:
+        run: workflow id of the run; empty for a run itself.
+        bare: whether the steps had their names without a leg when they were handed over: those of the last leg.
+    """
+
+    run: str = ""
+    bare: bool = False
+
+
 def nested(
     run: RunHistory,
     leaves: Sequence[Leaf],
@@ -55,7 +68,7 @@ def nested(
 
 
 def grafted(
-    flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[str, str], *, bare: bool = False
+    flow: AnyReport, path: str, undos: dict[str, AnyReport], by: tuple[str, str], *, within: Within = Within()
 ) -> AnyReport:
     """Give a child flow's report with the undos of its steps that its parent did, and take those out of ``undos``.
 
@@ -64,12 +77,12 @@ def grafted(
         path: that the parent's names of its steps begin with.
         undos: by the parent's names.
         by: workflow id and run id of the parent; an undo by another run says so itself.
-        bare: whether the steps had their names without a leg when they were handed over: those of the last leg.
+        within: where it is inline, in what.
     """
     children = []
-    for child, name, last in _placed(flow, path, bare):
+    for child, name, where in _placed(flow, path, within):
         if child.is_flow:
-            children.append(grafted(child, name, undos, by, bare=last))
+            children.append(grafted(child, name, undos, by, within=where))
         elif name in undos:
             undo = undos.pop(name)
             children.append(replace(child, undo=replace(undo, step=child.step, in_run=undo.in_run or by)))
@@ -78,24 +91,29 @@ def grafted(
     return replace(flow, children=tuple(children))
 
 
-def names_in(flow: AnyReport, path: str, *, bare: bool = False) -> Iterator[str]:
+def names_in(flow: AnyReport, path: str, *, within: Within = Within()) -> Iterator[str]:
     """Give the names that a parent has for the steps of a child flow; for the arguments see :func:`grafted`."""
-    for child, name, last in _placed(flow, path, bare):
+    for child, name, where in _placed(flow, path, within):
         if child.is_flow:
-            yield from names_in(child, name, bare=last)
+            yield from names_in(child, name, within=where)
         else:
             yield name
 
 
-def _placed(flow: AnyReport, path: str, bare: bool) -> Iterator[tuple[AnyReport, str, bool]]:
-    """Give what is in a flow, with a step's name or a flow's path, and whether the names in there have no leg."""
+def _placed(flow: AnyReport, path: str, within: Within) -> Iterator[tuple[AnyReport, str, Within]]:
+    """Give what is in a flow, with a step's name or a flow's path, and what it is in."""
+    if flow.run is not None:
+        within = Within(flow.run.workflow_id)
     newest = next((child for child in reversed(flow.children) if child.kind is Kind.LEG), None)
     for child in flow.children:
-        if child.is_flow:
-            own = path if child.run is None else f"{path}{_namespace(flow, child)}/"
-            yield child, own, (bare and child.run is None) or child is newest
+        own = without_leg(child.step) if within.bare else child.step
+        if not child.is_flow:
+            yield child, f"{path}{own}", within
+        elif child.run is None:
+            yield child, path, replace(within, bare=within.bare or child is newest)
         else:
-            yield child, f"{path}{without_leg(child.step) if bare else child.step}", False
+            leg = own.removesuffix(without_leg(own))
+            yield child, f"{path}{leg}{child.run.workflow_id.removeprefix(f'{within.run}/')}/", Within()
 
 
 def earlier_name(step: str, number: int) -> str:
@@ -118,13 +136,6 @@ def ran_again(report: AnyReport, beside: Sequence[AnyReport]) -> bool:
     """Whether a child ran again after this run of it."""
     step, earlier, _ = report.step.rpartition(_EARLIER)
     return bool(earlier) and any(other.step == step for other in beside)
-
-
-def _namespace(flow: AnyReport, child: AnyReport) -> str:
-    """Give the namespace of a child run's steps in its parent: the end of its workflow id."""
-    assert child.run is not None
-    parent = flow.run.workflow_id if flow.run else child.run.workflow_id.rpartition("/")[0]
-    return child.run.workflow_id.removeprefix(f"{parent}/")
 
 
 class _Nesting:

@@ -10,7 +10,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 
 from activities import Context, EmptyInput, operation
 from flows import Dag, Policy, Sequence, no_undo, saga, start
@@ -18,7 +20,7 @@ from flows._interpreter import Interpreter
 from flows._lost import LOST_TASK
 from tests.conftest import Serve
 from tests.flows.test_lost_local_steps import undo
-from tests.support import World, events_of, eventually, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 
 async def act(ctx: Context[World], input: EmptyInput) -> None:
@@ -66,6 +68,17 @@ class Around(Sequence[EmptyInput, None], id="around", version="1.0.0"):
 
     async def run(self, input: EmptyInput) -> None:
         await self.execute(waits, input)
+
+
+class Told(Sequence[EmptyInput, None], id="told", version="1.0.0"):
+    """The plan without a failure, inline; it may be told to fail."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(lone, input)
+
+    @workflow.signal
+    def refuse(self) -> None:
+        raise ApplicationError("no more")
 
 
 class Above(Sequence[EmptyInput, None], id="above", version="1.0.0"):
@@ -208,6 +221,25 @@ async def test_before_a_stop(serve: Serve, world: World, task_queue: str, cache:
     names = [call for call in world.calls if isinstance(call, str)]
     assert names == ["x0", *(["x1", "x2"] * (len(names) // 2))]
     assert world.calls[len(names) :] == [("undo", name, "done") for name in ("x2", "x1", "x0")]
+
+
+@pytest.mark.usefixtures("bug")
+async def test_before_a_signal_that_fails(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """So is a signal: where the author's handler fails, what the lost task did is done again before the flow does."""
+    async with serve(here, there, lone, Told, cache=cache) as client:
+        world.switch("wait-lone/x2")
+        handle = await start(client, Told, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("lone/x2")
+        await handle.signal("refuse")  # the server tells of it with the next task
+        world.switch("end-lone/x2")
+        while "WORKFLOW_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
+        world.switch("mended")
+        told = causes(await failure_of(handle, 60))
+    assert [kind for kind, _ in told] == ["RolledBack", "ApplicationError"]
+    names = [call for call in world.calls if isinstance(call, str)]
+    assert names == ["lone/x0", *(["lone/x1", "lone/x2"] * (len(names) // 2))]
+    assert world.calls[len(names) :] == [("undo", f"lone/x{n}", "done") for n in (2, 1, 0)]
 
 
 async def test_where_time_is_skipped(skipping: Serve, world: World, task_queue: str) -> None:
