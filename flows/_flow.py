@@ -190,6 +190,7 @@ class Flow:
         if not run.pivoted:
             run.control.expire()
             return
+        await self.scope.before_hold()
         hold = await run.hold(
             Hold(DEADLINE, str(run.definition), typed=False),
             policy,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from temporalio import workflow
@@ -26,6 +25,7 @@ from flows._full import Full, full
 from flows._holding import Action, Hold
 from flows._lost import lost_a_task, row_ended
 from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
+from flows._ready import Ready
 from flows._recorded import Recorded
 from flows._run import Run
 from flows._scope import Scope
@@ -48,22 +48,18 @@ class Interpreter:
         self._inline, self._carry_out = bool(scope.path), carry_out or scope.carry_out
         self._scope, self._run, self._plan, self._policy = scope, scope.run, plan, plan.head.policy
         self._names = tuple(plan.after)
-        self._places = {name: index for index, name in enumerate(self._names)}
         self._continues = self._policy.on_failure == "continue"
         self._failures: list[BaseException] = [f.as_error() for f in carried.failures] if carried else []
         self._running: dict[asyncio.Task[None], str] = {}
-        self._settles = self._repeats = False
+        self._settles = False
+        self._asks = self._repeats = 0
         self._began: dict[str, tuple[datetime, float | None]] = {}
         self._earlier = carried.records if carried else ()
         self._timers: dict[str, float | None] = {**carried.waits, **carried.approvals} if carried else {}
         self._ended_well = dict.fromkeys(carried.ended if carried else ())
         self._outputs: dict[str, Json] = plan.constants()
-        self._followers: dict[str, list[str]] = {name: [] for name in self._names}
-        self._waiting = dict.fromkeys(self._names, 0)
-        self._link()
-        self._ready = [self._places[name] for name, count in self._waiting.items() if count == 0]
-        self._ready = [place for place in self._ready if self._names[place] not in self._ended_well]
-        heapify(self._ready)
+        self._ready = Ready(plan.after, self._ended_well)
+        scope.before_hold = self._before_hold
         scope.graph = self._edges() | (carried.after if carried else {})
         work = [self._named(name) for name in self._names if plan.kind(name) not in ("constant", "subsaga")]
         self._run.planned |= dict.fromkeys(work)
@@ -83,12 +79,6 @@ class Interpreter:
         if not self._inline:
             return self._plan.after
         return {self._named(name): tuple(map(self._named, a)) for name, a in self._plan.after.items()}
-
-    def _link(self) -> None:
-        for name, after in self._plan.after.items():
-            for before in after:
-                self._followers[before].append(name)
-                self._waiting[name] += before not in self._ended_well
 
     async def run(self) -> Json:
         """Run the plan.
@@ -131,26 +121,37 @@ class Interpreter:
         """
         self._settles = True
         with self._run.control.asking():
-            await workflow.wait_condition(
-                lambda: True
-            )  # looked at once all is taken in that this task told of
-            lost = self._may_have_lost() and await lost_a_task()
+            lost = await self._lost()
         if lost:
             await self._repeat()
         if self._policy.settle == "cancel":
             for task in self._running:
                 task.cancel()
 
+    async def _before_hold(self) -> None:
+        """Let nothing begin until a step is held that failed, but local ones that were lost."""
+        self._asks += 1
+        try:
+            if await self._lost():
+                await self._repeat()
+        finally:
+            self._asks -= 1
+
+    async def _lost(self) -> bool:
+        """Say whether local steps were lost, once all is taken in that this task told of."""
+        await workflow.wait_condition(lambda: True)
+        return self._may_have_lost() and await lost_a_task()
+
     async def _repeat(self) -> None:
         """Do local steps in a row, for as long as a workflow task may have done."""
         row = asyncio.create_task(row_ended(self._run.control.local))
-        self._repeats = True
+        self._repeats += 1
         try:
             while not row.done():
                 self._start()
                 await self._one_ends(row)
         finally:
-            self._repeats = False
+            self._repeats -= 1
             row.cancel()
 
     def _may_have_lost(self) -> bool:
@@ -161,9 +162,8 @@ class Interpreter:
         left = (name for name in self._names if name not in begun)
         return bool(self._running) and any(map(self._plan.is_local, left))
 
-    def _begins_here(self, place: int) -> bool:
+    def _begins_here(self, name: str) -> bool:
         """Whether a step is local, or has nothing to wait for, so that a local one may follow."""
-        name = self._names[place]
         return self._plan.kind(name) in ("constant", "subsaga") or self._plan.is_local(name)
 
     def carry(self, cause: BaseException | None, run: Run) -> Json:
@@ -224,7 +224,7 @@ class Interpreter:
 
     @property
     def _full(self) -> bool:
-        return self._overdue and not self._failed and not self._run.control.holds
+        return self._overdue and not (self._failed or self._asks or self._run.control.holds)
 
     @property
     def _overdue(self) -> bool:
@@ -237,31 +237,25 @@ class Interpreter:
 
     def _start(self) -> None:
         """Start what is ready, up to the cap; nothing new after a failure, but what may have to be done again."""
-        while len(self._running) < self._policy.max_parallel and (place := self._next()) is not None:
-            step = self._plan[self._names[place]]
+        while len(self._running) < self._policy.max_parallel and (name := self._next()) is not None:
+            step = self._plan[name]
             work = self._work(step)
             if work is None:
                 self._done(step.name)
             else:
                 self._running[asyncio.create_task(self._guarded(step, work))] = step.name
 
-    def _next(self) -> int | None:
+    def _next(self) -> str | None:
         """Take the first step that is ready, if any may start."""
-        if not self._ready:
-            return None
         if not self._stopped:
-            return heappop(self._ready)
-        here = [place for place in self._ready if self._begins_here(place)] if self._repeats else []
-        if not here:
-            return None
-        self._ready.remove(place := min(here))
-        heapify(self._ready)
-        return place
+            return self._ready.take()
+        return self._ready.take(self._begins_here) if self._repeats else None
 
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        return bool(self._failed or self._run.control.holds or self._overdue or self._scope.working.closed)
+        held = self._asks or self._run.control.holds
+        return bool(self._failed or held or self._overdue or self._scope.working.closed)
 
     async def _guarded(self, step: PlanStep, work: Coroutine[Any, Any, None] | None) -> None:
         """Note failures in the order in which history tells of them."""
@@ -283,6 +277,7 @@ class Interpreter:
         if held or not (self._run.pivoted and self._scope.may_hold and self._run.holds(self._policy)):
             return None
         hold = Hold(self._named(step.name), step.kind, typed=False)
+        await self._before_hold()
         await self._run.hold(hold, self._policy, str(Failure.of(error)))
         return hold if hold.action in (Action.RETRY, Action.SKIP) else None
 
@@ -394,7 +389,4 @@ class Interpreter:
     def _done(self, name: str) -> None:
         self._ended_well[name] = None
         self._began.pop(name, None)
-        for follower in self._followers[name]:
-            self._waiting[follower] -= 1
-            if self._waiting[follower] == 0:
-                heappush(self._ready, self._places[follower])
+        self._ready.ended(name)

@@ -19,7 +19,6 @@ from flows._control import Control
 from flows._errors import HistoryLimit
 from flows._gate import Gate
 from flows._holding import Action, Hold, decided
-from flows._lost import repeated
 from flows._names import Names
 from flows._policy import Policy
 from flows._reset import ResetGuard
@@ -168,9 +167,7 @@ class Run:
         return not ends and (self.pivoted or policy.on_failure == "hold")
 
     async def hold(self, hold: Hold, policy: Policy, why: str) -> Hold:
-        """Hold a step until an operator decides; local steps that were lost are done again before."""
-        if not hold.parked:
-            await repeated(self.control.local)
+        """Hold a step until an operator decides."""
         decision = await decided(self.control.holds, hold, policy, self.board, why)
         if decision.action is Action.UNWIND and not hold.parked:
             self.unwind_asked = True

@@ -22,6 +22,7 @@ from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._handed import in_a_row
 from flows._holding import Action, Hold
+from flows._lost import repeated
 from flows._names import check_name
 from flows._policy import Policy
 from flows._resume import Taken
@@ -76,6 +77,7 @@ class Scope:
         self.policy = policy
         self.path = f"{inside[1]}/" if inside else ""
         self.may_hold = True
+        self.before_hold: Callable[[], Awaitable[None]] = self._repeated  # what is lost is done again
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.working: Working = Working(inside[0].working if inside else None)
         self.records: list[UndoRecord] = []
@@ -304,6 +306,7 @@ class Scope:
             raise failure
         why = failure.message
         while True:
+            await self.before_hold()
             hold = await self.run.hold(Hold(spec.name, str(spec.definition)), self.policy, why)
             if hold.action is Action.SKIP:
                 return executing.skip(hold.value, f"skipped{hold.note}")
@@ -313,6 +316,10 @@ class Scope:
             if not isinstance(again, str):
                 return again
             why = again
+
+    async def _repeated(self) -> None:
+        """Let local steps that were lost be done again, before a step is held."""
+        await repeated(self.run.control.local)
 
     async def _again(self, executing: Started, data: tuple[Json, ...]) -> AnySpec | str:
         task = asyncio.create_task(executing.again(data))

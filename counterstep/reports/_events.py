@@ -102,7 +102,7 @@ class _Reader:
         self._start = event
 
     def _workflow_task_started(self, event: HistoryEvent, _: Any) -> None:
-        self._steps.tasked = time_of(event)
+        self._steps.tasked(event)
 
     def _workflow_task_completed(self, _: HistoryEvent, attributes: Any) -> None:
         self._steps.worker = attributes.identity

@@ -15,6 +15,7 @@ from activities import Failure
 from activities._json import Json
 from activities._settled import Settled, ended_badly, ended_well
 from activities._wire import HEADER, StepHeader, Verdict, json_payload
+from counterstep.reports._clock import Row
 from counterstep.reports._payloads import exception_of, json_of, readable, summary_of, time_of
 from counterstep.reports._report import Execution
 from counterstep.reports._run_history import UNDO, StepHistory
@@ -81,13 +82,12 @@ class Steps:
 
     Attributes:
         worker: identity of who completed the newest workflow task: local steps ran there.
-        tasked: when the newest workflow task began: local steps ended after that.
     """
 
     def __init__(self) -> None:
         """Begin with none."""
         self.worker: str | None = None
-        self.tasked: datetime | None = None
+        self._row = Row()
         self._steps: dict[str, _Step] = {}
         self._by_event: dict[int, _Step] = {}
         self._retried: set[int] = set()
@@ -95,6 +95,10 @@ class Steps:
     def all(self) -> tuple[StepHistory, ...]:
         """Give them, in the order of their first events."""
         return tuple(step.history() for step in sorted(self._steps.values(), key=lambda s: s.order))
+
+    def tasked(self, event: HistoryEvent) -> None:
+        """Take that a workflow task began: local steps ended after that."""
+        self._row = Row(time_of(event))
 
     def scheduled(self, event: HistoryEvent, attributes: Any) -> None:
         """Take that an activity was scheduled; those without our header are nobody's step."""
@@ -153,10 +157,11 @@ class Steps:
         header, args = _header(told), (told.get("input"),)
         if known is not None and settled.envelope is None:
             header, args = known.header, known.args
-        began, finished = self._by_our_clock(told, time_of(event))
-        step = self._begin(event, key, kind, header, args, began)
+        recorded = time_of(event)
+        step = self._begin(event, key, kind, header, args, recorded)
+        times = _iso(told.get("started"), recorded), _iso(told.get("finished"), recorded)
+        self._row.add(step, times, recorded, again=known is not None)
         step.ended, step.open = settled, False
-        step.started, step.finished = began, finished
         step.attempts, step.worker = step.attempts + 1, self.worker
 
     def sent(self, told: Json) -> None:
@@ -165,12 +170,6 @@ class Steps:
         if step is not None:
             step.header, step.args = _header(told), (told["input"],)
             step.step = step.header.step or step.step
-
-    def _by_our_clock(self, told: dict[str, Any], recorded: datetime) -> tuple[datetime, datetime]:
-        """Give when a local step began and ended, by Temporal's clock: its envelope has the worker's, which may differ."""
-        began, finished = (_iso(told.get(name), recorded) for name in ("started", "finished"))
-        within = min(max(finished, self.tasked or finished), recorded)
-        return began + (within - finished), within
 
     def _begin(
         self,

@@ -73,6 +73,8 @@ class Server:
         """
         given = conninfo_to_dict(self.dsn).get("options") or ""
         options = f"{given} -c statement_timeout={STATEMENT_TIMEOUT}"
+        # Of a server that names no encoding (SQL_ASCII) psycopg gives bytes, unless the client names one.
+        instead.setdefault("client_encoding", "UTF8")
         return await psycopg.AsyncConnection.connect(self.dsn, autocommit=True, options=options, **instead)
 
     async def has(self, database: str) -> bool:

@@ -11,7 +11,7 @@ from activities import Unrecoverable
 from flows._policy import Policy
 from flows.testing import _faults as faults
 from flows.testing._faults import Fault
-from flows.testing._modes import RESTARTS, Mode
+from flows.testing._modes import RESTARTS, UNDO_CANCELS, Mode
 from flows.testing._steps import Step
 from flows.testing._trial import Place
 
@@ -137,8 +137,12 @@ class Planning:
             return found
         failing, fault = found
         places = {Place(failing.name): (fault,), Place(step.name, undo=True): injected}
-        ends = self.after_failure(failing)
-        return [Case(step.name, mode, places, ends, frozenset({failing.name}))]
+        ends, failed = self.after_failure(failing), frozenset({failing.name})
+        if (
+            mode in UNDO_CANCELS and failing.flow
+        ):  # the flow around it could still have gone on, and is cancelled
+            return [Case(step.name, mode, places, ends | {"cancelled"}, failed=None)]
+        return [Case(step.name, mode, places, ends, failed)]
 
     def trigger(self, step: Step) -> tuple[Step, Fault] | str:
         """Give what has to fail so that a step is undone: the first step after it, or itself after its effect.

@@ -136,7 +136,7 @@ def cancel(when: When = "in") -> Fault:
 
     async def act(effect: Effect, trial: Trial) -> Any:
         if activity.info().activity_type.endswith("/undo") or activity.info().is_local:
-            return await _beside(effect, trial, when)
+            return await _beside(effect, trial.cancel, when)
         output = None if when == "before" else await effect()
         await trial.cancel()
         if when != "after":
@@ -146,15 +146,15 @@ def cancel(when: When = "in") -> Fault:
     return Fault(f"cancel {when}", act, heartbeat=_TOLD)
 
 
-async def _beside(effect: Effect, trial: Trial, when: When) -> Any:
-    """Cancel the run without waiting to be interrupted."""
+async def _beside(effect: Effect, ask: Callable[[], Awaitable[None]], when: When) -> Any:
+    """Ask for something without waiting to be interrupted by it."""
     if when == "before":
-        await trial.cancel()
+        await ask()
         return await effect()
     if when == "in":
-        return (await asyncio.gather(effect(), trial.cancel()))[0]
+        return (await asyncio.gather(effect(), ask()))[0]
     output = await effect()
-    await trial.cancel()
+    await ask()
     return output
 
 
@@ -207,11 +207,16 @@ def together(barrier: asyncio.Barrier) -> Fault:
 
 
 def restart(when: When) -> Fault:
-    """Have the worker replaced by another one: ``before`` its effect, ``in`` it, or as it ends."""
+    """Have the worker replaced by another one: ``before`` its effect, ``in`` it, or as it ends.
+
+    A worker that is stopped waits for its local steps, so those aren't interrupted; :func:`crash` loses them.
+    """
 
     async def act(effect: Effect, trial: Trial) -> Any:
+        if activity.info().is_local:
+            return await _beside(effect, trial.ask_replace, when)
         output = None if when == "before" else await effect()
-        trial.replace.set()
+        await trial.ask_replace()
         if when != "after":
             await _interrupted(trial)
         return output

@@ -58,6 +58,7 @@ OWN = frozenset(
 )
 """In these nothing is to blame but the step or one before it: no other one is undone, and no cancel meets another one."""
 
+UNDO_CANCELS = frozenset((Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER))
 RESTARTS = frozenset(mode for mode in Mode if mode is Mode.REPLAYED or "restart" in mode)
 RESETS = frozenset((Mode.RESET_COMPLETED, Mode.RESET_UNWOUND))
 QUICK = tuple(mode for mode in Mode if mode not in RESTARTS | RESETS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,12 +12,13 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
-from counterstep.reports import fetch_events, read_run
+from activities import Status
+from counterstep.reports import Report, fetch_events, read_run
 from flows.testing._bench import Bench, Fresh, told
 from flows.testing._cases import Faults
 from flows.testing._checks import difference
 from flows.testing._coverage import Cell
-from flows.testing._worker import Ran
+from flows.testing._worker import Ran, leaves_of
 
 _ELSEWHERE = Cell("not applicable", why=("it isn't in the history of the newest run",))
 
@@ -29,10 +30,13 @@ class After:
     Attributes:
         refused: whether something was undone, so that the run must end with ``ResetAfterUndo``.
         world: that a run which goes on must leave; ``None`` leaves it open: a step that is for once only is done again.
+        lost: how the run may end where a step that is for once only was in flight where it was reset to, by step: that is
+            lost then, with an unknown outcome.
     """
 
     refused: bool
     world: Any
+    lost: Mapping[str, frozenset[str]]
 
 
 async def resets(
@@ -57,7 +61,8 @@ async def resets(
             tasks = points.get(step, ())
             new = [task for task in tasks if task not in tried]
             for task in new:
-                tried[task] = await _tried(bench, fresh, ran.handle, run_id, task, after)
+                tried[task], undone = await _tried(bench, fresh, ran.handle, run_id, task, after)
+                after = replace(after, refused=after.refused or undone)
             found = [f"(event {task}) {line}" for task in tasks for line in tried[task]]
             held = Cell("broken" if found else "held", len(tasks), tuple(found))
             yield step, held if tasks else _ELSEWHERE, len(new)
@@ -65,33 +70,43 @@ async def resets(
 
 async def _tried(
     bench: Bench, fresh: Fresh, handle: WorkflowHandle[Any, Any], run_id: str, task: int, after: After
-) -> list[str]:
-    """Reset a run to a task, and say what is wrong with what came of it."""
+) -> tuple[list[str], bool]:
+    """Reset a run to a task; say what is wrong with what came of it, and whether that undid something."""
     try:
         before = await bench.look(fresh.deps)
         again = await _reset(bench.worker.client, handle.id, run_id, task)
         return await _outcome(bench, fresh, again, after, before)
     except Exception as error:  # the other tasks may hold
-        return [told(error)]
+        return [told(error)], False
 
 
 async def _outcome(
     bench: Bench, fresh: Fresh, handle: WorkflowHandle[Any, Any], after: After, before: Any
-) -> list[str]:
+) -> tuple[list[str], bool]:
     trial = bench.worker.watch(handle.id, fresh.deps)
     ran = await bench.ended(handle, trial)
     now = await bench.look(fresh.deps)
     if not after.refused:
         left = () if after.world is None else difference(after.world, now, "as after a run without faults")
-        return [*_not(ran, "completed"), *left]
+        leaves = leaves_of(ran.report)
+        undone = any(leaf.undo is not None for leaf in leaves.values())
+        return [*_not(ran, _ends(leaves, after)), *left], undone
     called = [f"after the reset {call.place} was called" for call in trial.calls]
     kind = ran.failure.type if ran.failure else "no failure"
     refused = [] if kind == "ResetAfterUndo" else [f"the reset ended with {kind}, not with ResetAfterUndo"]
-    return [*refused, *called, *difference(before, now, "as before the reset")]
+    return [*refused, *called, *difference(before, now, "as before the reset")], False
 
 
-def _not(ran: Ran, state: str) -> list[str]:
-    return [] if ran.state == state else [f"after the reset it ended {ran.state}, not {state}: {ran.failure}"]
+def _ends(leaves: Mapping[str, Report[Any, Any]], after: After) -> frozenset[str]:
+    """Say how a run may end that goes on."""
+    lost = [name for name in after.lost if name in leaves and leaves[name].outcome is Status.UNKNOWN]
+    return frozenset[str]().union(*(after.lost[name] for name in lost)) or frozenset({"completed"})
+
+
+def _not(ran: Ran, ends: frozenset[str]) -> list[str]:
+    if ran.state in ends:
+        return []
+    return [f"after the reset it ended {ran.state}, not {' or '.join(sorted(ends))}: {ran.failure}"]
 
 
 async def _points(

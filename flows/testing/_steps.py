@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from activities import Operation, OperationNotFound, Registry, Status
 from counterstep.reports import Kind, Planned, Report
@@ -39,6 +39,7 @@ class Step:
         pivoted: whether there is no way back once it begins.
         races: whether it runs beside the pivot, so that there may be a way back or not.
         policy: of the innermost flow that it belongs to.
+        flow: name of that flow; empty for the one that runs.
     """
 
     name: str
@@ -57,11 +58,19 @@ class Step:
     pivoted: bool
     races: bool
     policy: Policy
+    flow: str = ""
 
     @property
     def one_way(self) -> bool:
         """Whether nothing may be undone any more while it runs."""
         return self.pivoted or self.races
+
+
+class Owner(NamedTuple):
+    """A flow that steps belong to: its policy and its name, which is empty for the one that runs."""
+
+    policy: Policy
+    flow: str = ""
 
 
 def steps_of(ran: Ran, trial: Trial, registry: Registry, policy: Policy) -> list[Step]:
@@ -73,7 +82,7 @@ def steps_of(ran: Ran, trial: Trial, registry: Registry, policy: Policy) -> list
     beside = _beside(ran.report, reports, before)
     plan = {step.name: step for step in ran.report.planned}
     pivots = list(_pivots(ran.report))
-    policies = _policies(ran.report, registry, policy)
+    owners = _owners(ran.report, registry, Owner(policy))
     return [
         _step(
             first[name],
@@ -85,7 +94,8 @@ def steps_of(ran: Ran, trial: Trial, registry: Registry, policy: Policy) -> list
             gone=frozenset(other for other in names if _undone_before(reports.get(other), reports.get(name))),
             pivoted=any(name == pivot or before(pivot, name) for pivot in pivots),
             races=any(name != pivot and beside(pivot, name) for pivot in pivots if pivot in reports),
-            policy=policies.get(name, policy),
+            policy=owners[name].policy if name in owners else policy,
+            flow=owners[name].flow if name in owners else "",
         )
         for name in names
     ]
@@ -99,13 +109,14 @@ def _pivots(report: AnyReport, path: str = "") -> Iterator[str]:
             yield from _pivots(child, child_path(child, path))
 
 
-def _policies(report: AnyReport, registry: Registry, policy: Policy, path: str = "") -> dict[str, Policy]:
-    """Give the policy by which each step fails: that of the innermost flow; a subsaga has none of its own."""
-    found = dict.fromkeys(leaves_of(report, path), policy)
+def _owners(report: AnyReport, registry: Registry, owner: Owner, path: str = "") -> dict[str, Owner]:
+    """Give the innermost flow of each step, by whose policy it fails; a subsaga has none of its own."""
+    found = dict.fromkeys(leaves_of(report, path), owner)
     for child in report.children:
         if child.is_flow:
-            own = _policy_of(child, registry) if child.kind in (Kind.FLOW, Kind.CHILD) else None
-            found |= _policies(child, registry, own or policy, child_path(child, path))
+            inner = child.kind in (Kind.FLOW, Kind.CHILD)
+            own = Owner(_policy_of(child, registry) or owner.policy, path + child.step) if inner else owner
+            found |= _owners(child, registry, own, child_path(child, path))
     return found
 
 
@@ -137,8 +148,11 @@ def _step(call: Call, op: Operation[Any, Any], *, no_undo: bool, **order: Any) -
 
 
 def order_of(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Before:
-    """Say whether one step ends before another begins: of one saga by its plan, else as it happened."""
-    closure, sagas = _closure(report.planned), _sagas(report)
+    """Say whether one step ends before another begins: of one saga by its plan, else as it happened.
+
+    What is in a child run comes with that: it is undone whole, in the child's place.
+    """
+    closure, sagas, runs = _closure(report.planned), _sagas(report), _child_runs(report)
 
     def unit(name: str) -> str:
         parts = name.split("/")
@@ -149,9 +163,24 @@ def order_of(report: AnyReport, leaves: Mapping[str, AnyReport]) -> Before:
         mine, its = unit(one), unit(other)
         if mine != its and sagas.get(mine) == sagas.get(its):
             return mine in closure.get(its, ())
-        return one != other and _ended_before(leaves.get(one), leaves.get(other))
+        return one != other and _ended_before(apart(one, other), apart(other, one))
+
+    def apart(one: str, other: str) -> AnyReport | None:
+        around = (run for path, run in runs.items() if one.startswith(path) and not other.startswith(path))
+        return next(around, leaves.get(one))
 
     return before
+
+
+def _child_runs(report: AnyReport, path: str = "") -> dict[str, AnyReport]:
+    """Give the child runs in a flow by what the names of their steps begin with, the outer ones first."""
+    found: dict[str, AnyReport] = {}
+    for child in report.children:
+        if child.is_flow:
+            inner = child_path(child, path)
+            found |= {inner: child} if child.kind is Kind.CHILD else {}
+            found |= _child_runs(child, inner)
+    return found
 
 
 def _ended_before(one: AnyReport | None, other: AnyReport | None) -> bool:

@@ -240,8 +240,9 @@ class _Sweep:
                 ran, trial = await self.bench.alone(fresh, case.faults, cache=0)
             else:
                 ran, trial = await self.bench.run(fresh, case.faults, replace=case.mode in RESTARTS)
-            world = await self._world(expected, case, ran, fresh)
-            return [*problems(expected, case, ran, trial), *world], not trial.missed
+            found = list(problems(expected, case, ran, trial))  # before `undo` calls more
+            found += await self._world(expected, case, ran, fresh)
+            return found, not trial.missed
 
     async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
         """Compare the world with what it must be after such an end; what is stuck is undone first."""
@@ -280,8 +281,8 @@ class _Sweep:
             self.cells |= {(name, mode): why for name in names}
             return
         undone = mode is Mode.RESET_UNWOUND or bool(expected.by_hand)
-        again = None if any(step.once for step in expected.steps.values()) else expected.clean
-        after = After(refused=undone, world=again)
+        once = {name: planning.after_failure(step) for name, step in expected.steps.items() if step.once}
+        after = After(refused=undone, world=None if once else expected.clean, lost=once)
         try:
             self.runs += 1
             async for step, cell, tried in resets(self.bench, faults, names, after):

@@ -145,6 +145,10 @@ class Trial:
         """Cancel the run."""
         await self.client.get_workflow_handle(self.workflow_id).cancel()
 
+    async def ask_replace(self) -> None:
+        """Have its worker replaced."""
+        self.replace.set()
+
 
 async def _alone(effect: Effect) -> None:
     with contextlib.suppress(BaseException):  # also a ``SystemExit``, which would end more than a task

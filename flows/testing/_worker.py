@@ -15,6 +15,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import DefinitionError, Failure, Registry
+from activities._wire import without_leg
 from counterstep.reports import Kind, Report, fetch_report
 from flows._actions import Action
 from flows._linear import Workflow
@@ -253,7 +254,8 @@ def child_path(child: AnyReport, path: str) -> str:
     """Give the path of the steps of an inner flow, told that of the flow around it: inline, it has none of its own."""
     if child.kind is not Kind.CHILD:
         return path
-    return f"{path}{child.run.workflow_id.rpartition('/')[2] if child.run else child.step}/"
+    around, slash, own = without_leg(child.step).rpartition("/")
+    return f"{path}{around}{slash}{child.run.workflow_id.rpartition('/')[2] if child.run else own}/"
 
 
 @asynccontextmanager

@@ -113,6 +113,17 @@ def busy(dag: Dag, params: EmptyInput) -> None:
     dag.step("c", fails, {}, after=[], undo=no_undo)
 
 
+def build_busy_pivot(dag: Dag, params: EmptyInput) -> None:
+    """A local step that keeps the run busy, while one step elsewhere fails and another ends, after which comes the pivot."""
+    first = dag.step("first", there, {}, after=[])
+    dag.step("w", here, {}, after=[first])
+    dag.step("pivot", there, {}, after=[dag.step("x0", there, {}, after=[])], pivot=True)
+    dag.step("c", fails, {}, after=[], undo=no_undo)
+
+
+busy_holds = saga(id="busy-holds", version="1.0.0", policy=Policy(on_failure="hold"))(build_busy_pivot)
+
+
 async def failed_meanwhile(world: World, handle: WorkflowHandle[Any, Any], path: str) -> None:
     """Let the other step fail while the task is lost again and again, and then mend the bug."""
     await world.until(f"{path}x2")
@@ -183,6 +194,26 @@ async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cac
     assert "x1" not in world.calls
     assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
     assert world.calls[-1] == ("undo", "first", "done")
+
+
+async def test_nothing_begins_before_a_hold(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """The failure and the end before the pivot are told together: the failed step is held, and the pivot not passed."""
+    for step in ("w", "x0"):
+        world.switch(f"wait-{step}")
+    async with serve(here, there, fails, busy_holds, cache=cache) as client:
+        handle = await start(client, busy_holds, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("w")
+        world.switch("fail")
+        await asyncio.sleep(0.5)
+        world.switch("end-x0")
+        await asyncio.sleep(0.5)
+        world.switch("end-w")
+        await eventually_held(handle, "c")
+        await handle.execute_update("unwind", {"step": "c"})
+        await failure_of(handle, 60)
+    assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
+    undone = [call for call in world.calls if not isinstance(call, str)]
+    assert sorted(undone) == [("undo", name, "done") for name in ("first", "w", "x0")]
 
 
 @pytest.mark.usefixtures("bug")

@@ -42,9 +42,9 @@ async def test_a_reset_of_an_undo_s_task_is_told_at_its_step(
     """What a reset in the middle of the unwinding breaks, breaks the cell of the step whose undo it was."""
     outcome, tried = _resets._outcome, []
 
-    async def fifth(*args: Any) -> list[str]:
+    async def fifth(*args: Any) -> tuple[list[str], bool]:
         tried.append(args)  # the seat, its undo and the end; the card, and its undo
-        return ["it went on"] if len(tried) == 5 else await outcome(*args)
+        return (["it went on"], False) if len(tried) == 5 else await outcome(*args)
 
     monkeypatch.setattr(_resets, "_outcome", fifth)
     with pytest.raises(NotHeld, match=r"card × reset after it unwound: \(event \d+\) it went on") as refused:

@@ -29,7 +29,6 @@ with workflow.unsafe.imports_passed_through():
         take_back,
     )
 
-UNDO_CANCELS = (Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER)
 FEW = (Mode.FAILS, Mode.UNDO_REPEATED)
 UNNAMED = "`late` doesn't name it: nothing says that it has no effect once it was undone"
 
@@ -83,7 +82,7 @@ async def test_a_saga_inline_in_a_sequence_holds(temporal: Temporal) -> None:
 
     A cancel while it unwinds itself ends the run cancelled: its sequence could still have gone on.
     """
-    modes = [mode for mode in QUICK if mode not in UNDO_CANCELS]
+    modes = QUICK
     coverage = await swept(Around, temporal, modes=modes, serve=[seat, card, mail, beside])
     names = ("first", "beside/seat", "beside/card", "beside/mail")
     wrong = {(n, m): c.status for n in names for m in modes if (c := coverage.cell(n, m)).status != "held"}

@@ -52,8 +52,8 @@ MUTANTS = (
         "len(running) < self._places", "len(running) <= self._places", CAP,
     ),
     _mutant(
-        "what is ready starts in any order", "flows/_interpreter.py",
-        "return heappop(self._ready)", "return self._ready.pop()", CAP,
+        "what is ready starts in any order", "flows/_ready.py",
+        "self._names[heappop(self._heap)]", "self._names[self._heap.pop()]", CAP,
     ),
     _mutant(
         "unwinding begins while steps are in flight", "flows/_interpreter.py",
@@ -78,11 +78,23 @@ MUTANTS = (
     ),
     _mutant(
         "a failure ends a plan before what a lost task did is done again", "flows/_interpreter.py",
-        "lost = self._may_have_lost() and", "lost = False and", "tests/flows/test_lost_before_failure.py",
+        "return self._may_have_lost() and", "return False and", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what may have been lost is done in any case", "flows/_interpreter.py",
         "and await lost_a_task()\n", "and (await lost_a_task() or True)\n", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
+        "a step begins while a failed one isn't held yet", "flows/_interpreter.py",
+        "held = self._asks or self._run", "held = self._run", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
+        "what is lost before a hold stays lost", "flows/_interpreter.py",
+        "            if await self._lost():\n", "            if False:\n", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
+        "a signal that fails a flow arrives before what came with it", "flows/_control.py",
+        " or self.failed is not None):", "):", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what a local step was sent with isn't recorded", "flows/_step.py",

@@ -1,0 +1,146 @@
+"""Right flows of shapes that a sweep must know: steps on the worker itself, children at once, what is for once only, policies."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities import Context, EmptyInput, Outcome, operation
+    from flows import Dag, Policy, Sequence, saga
+    from flows.testing import QUICK, Coverage, Mode, Temporal
+    from tests.kit.planted import Shop, card, mail, seat, sell, take_back
+    from tests.kit.test_strange import letter, sequence, swept
+    from tests.sample import FAST
+
+
+@operation(id="note", version="1.0.0", placement="local")
+async def note(ctx: Context[Shop], input: EmptyInput) -> None:
+    """Write it down, once or never: no failure of it is tried again."""
+    sell(ctx.deps, ctx)
+
+
+@note.undo(retry=FAST)
+async def unnote(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[None]) -> None:
+    take_back(ctx.deps, ctx, outcome)
+
+
+@operation(id="sign", version="1.0.0", retry=FAST)
+async def sign(ctx: Context[Shop], input: EmptyInput) -> None:
+    """Sign."""
+    sell(ctx.deps, ctx)
+
+
+@sign.undo(retry=FAST)
+async def unsign(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[None]) -> None:
+    """Take it back, slowly."""
+    await asyncio.sleep(0.5)
+    take_back(ctx.deps, ctx, outcome)
+
+
+class Errand(Sequence[EmptyInput, None], id="errand", version="1.0.0"):
+    """A seat, and a signature that is slow to be undone."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        await self.execute(sign, input)
+
+
+class Errands(Sequence[EmptyInput, None], id="errands", version="1.0.0"):
+    """Two children at once, then a mail."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.gather(
+            self.execute(Errand, input, child=True),
+            self.execute(Errand, input, child=True, force=True),
+        )
+        await self.execute(mail, input)
+
+
+@saga(id="within", version="1.0.0")
+def within(dag: Dag, params: EmptyInput) -> None:
+    """A child."""
+    dag.flow("errand", Errand, {})
+
+
+@saga(id="deep", version="1.0.0")
+def deep(dag: Dag, params: EmptyInput) -> None:
+    """A child in a subsaga, then a mail."""
+    dag.subsaga("n", within, {})
+    dag.append("mail", mail, {})
+
+
+@saga(id="stops", version="1.0.0", policy=Policy(on_undo_failure="stop"))
+def stops(dag: Dag, params: EmptyInput) -> None:
+    """A seat, a card and a mail; an undo that fails ends the unwinding."""
+    for op in (seat, card, mail):
+        dag.append(op.definition.id, op, {})
+
+
+@saga(id="once-beside", version="1.0.0")
+def once_beside(dag: Dag, params: EmptyInput) -> None:
+    """A letter beside a card, then a mail."""
+    dag.append_parallel(dag.step("letter", letter, {}), dag.step("card", card, {}))
+    dag.append("mail", mail, {})
+
+
+class Days(Sequence[EmptyInput, None], id="days", version="1.0.0"):
+    """Notes with days between them."""
+
+    async def run(self, input: EmptyInput) -> None:
+        for name in ("one", "two", "three"):
+            await self.execute(note, input, step=name, force=True)
+            await self.wait(timedelta(days=2), name=f"after-{name}")
+            await self.execute(seat, input, step=f"seat-{name}", force=True)
+        await self.execute(note, input, step="four", force=True)
+        await self.execute(note, input, step="five", force=True)
+
+
+def wrong(coverage: Coverage) -> dict[tuple[str, Mode], tuple[str, ...]]:
+    """Give what a table finds wrong."""
+    assert coverage.runs > len(coverage.steps)
+    return {(step, mode): cell.why for step, mode, cell in coverage.found}
+
+
+async def test_a_worker_that_is_replaced_waits_for_its_local_steps(temporal: Temporal) -> None:
+    """No failure of this step is tried again, and none comes of that."""
+    modes = [mode for mode in Mode if "restart" in mode]
+    coverage = await swept(sequence(seat, note, mail), temporal, note, steps=["note"], modes=modes)
+    assert wrong(coverage) == {}
+    assert [coverage.cell("note", mode).status for mode in modes] == ["held"] * 6
+
+
+@pytest.mark.parametrize("flow", [Errands, deep])
+async def test_children_are_undone_whole(temporal: Temporal, flow: Any) -> None:
+    """Two children at once: which of their steps came first says nothing of the order of undos; one in a subsaga."""
+    coverage = await swept(flow, temporal, Errand, within, sign, modes=QUICK)
+    assert wrong(coverage) == {}
+    names = {Errands: ("errand", "errand.2"), deep: ("n/errand",)}[flow]
+    assert coverage.steps == [*sorted(f"{n}/{s}" for n in names for s in ("seat", "sign")), "mail"] or (
+        {*coverage.steps} == {*(f"{n}/{s}" for n in names for s in ("seat", "sign")), "mail"}
+    )
+
+
+async def test_a_policy_that_stops_at_an_undo_that_fails(temporal: Temporal) -> None:
+    """What `undo` calls afterwards, to look whether the rest can be undone, isn't held against the run."""
+    modes = (Mode.UNDO_FAILS, Mode.UNDOS_FAIL)
+    coverage = await swept(stops, temporal, modes=modes)
+    assert wrong(coverage) == {}
+    assert [coverage.cell("card", mode).status for mode in modes] == ["held", "not applicable"]
+
+
+async def test_what_is_for_once_beside_others(temporal: Temporal) -> None:
+    """A reset to where it was in flight loses it: the run unwinds, and every later reset is refused."""
+    coverage = await swept(once_beside, temporal, letter, modes=(Mode.RESET_COMPLETED,))
+    assert wrong(coverage) == {}
+    assert {coverage.cell(name, Mode.RESET_COMPLETED).status for name in coverage.steps} == {"held"}
+
+
+async def test_local_steps_where_time_is_skipped() -> None:
+    """Their times are those of a clock that knows nothing of the days: they are in order all the same."""
+    coverage = await swept(Days, Temporal(), note, modes=(Mode.FAILS, Mode.UNDO_REPEATED))
+    assert wrong(coverage) == {}
