@@ -133,7 +133,11 @@ class ExecutingChild:
     async def _run_it(self) -> tuple[BaseException | None, bool]:
         """Run it to its end, whatever arrives meanwhile; give its error, and whether a cancel arrived."""
         starting = asyncio.create_task(self._start())
+        sending = self._run.gate.sending(starting.cancel)
         cancelled = await wait_for([starting])
+        if sending.taken_back:
+            await self._run.gate.ready(size(self._spec.data))
+            return await self._run_it()
         if (refused := starting.exception()) is not None:
             error = self._unstarted(refused)
             self._settle(Settled(Status.FAILED, error=error), Handed(took_over=False))

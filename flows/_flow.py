@@ -82,7 +82,9 @@ class Flow:
         await self._check_reset()
         error = self._ended_by(error)
         if error is None and not control.ending:
-            return self._complete(task.result())
+            await self._check_reset(last=True)
+            if not control.ending:
+                return self._complete(task.result())
         return await self._fail(error or asyncio.CancelledError())
 
     def _ended_by(self, error: BaseException | None) -> BaseException | None:
@@ -117,13 +119,16 @@ class Flow:
         await wait_for([reading])  # whoever asks for the run's end meanwhile is heard once the body has ended
         return handed(reading.result(), scope.graph, run.not_undone, pivoted=run.pivoted)
 
-    async def _check_reset(self) -> None:
+    async def _check_reset(self, *, last: bool = False) -> None:
         """Look into a reset that was noticed, whatever is asked meanwhile, before anything completes.
+
+        Args:
+            last: whether the run ends right after it.
 
         Raises:
             ResetAfterUndo: when something was undone before the reset.
         """
-        task = asyncio.create_task(self.run.guard.check())
+        task = asyncio.create_task(self.run.guard.check(last=last))
         if await wait_for([task]):
             self.run.control.cancel()
         if task.exception() is not None:
@@ -153,7 +158,7 @@ class Flow:
         cancelled, cause = self.run.control.cancelled, self._asked() or _cause(error)
         if unwinding and not await self._unwind(cause):
             return await self._continue(cause)
-        await self._check_reset()
+        await self._check_reset(last=True)
         end = self._end(
             cause, cancelled=cancelled and not isinstance(cause, ExecutionStopped), unwound=unwinding
         )
@@ -206,7 +211,7 @@ class Flow:
         needn't be carried, so that it may go on as new later.
         """
         assert self._carry is not None
-        await self._check_reset()
+        await self._check_reset(last=True)
         try:
             carried = self._carry(cause, self.run)
         except HistoryLimit as error:

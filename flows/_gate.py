@@ -10,7 +10,7 @@ from temporalio import workflow
 
 from activities._json import LOCAL_LIMIT
 from flows._control import Control, Local
-from flows._reset import ResetGuard
+from flows._reset import ResetGuard, Sending
 
 TASK_LIMIT = 3 * 1024 * 1024
 """Bytes of arguments in one workflow task; at 4 MB the server terminates the run."""
@@ -47,6 +47,10 @@ class Gate:
             if self._admit(size, local):
                 return
             await self._next_task(size, local)
+
+    def sending(self, cancel: Callable[[], object]) -> Sending:
+        """Take what Temporal is about to be asked for; see :meth:`flows._reset.ResetGuard.sending`."""
+        return self._guard.sending(cancel)
 
     def begun(self, handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
         """Take that a local activity is at work, and how it is asked to cancel."""

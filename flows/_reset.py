@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
@@ -17,11 +19,27 @@ REFUSED = "refused: "
 """Begins the only item of that list where a child flow's root has the say."""
 
 
+@dataclass
+class Sending:
+    """Something that Temporal is asked for when the workflow task at hand ends.
+
+    Attributes:
+        task: length of the history in that task.
+        cancel: takes it back.
+        taken_back: whether it was.
+    """
+
+    task: int
+    cancel: Callable[[], object]
+    taken_back: bool = False
+
+
 class ResetGuard:
     """Notices a reset, live and in replay, and then asks once whether anything was undone.
 
-    Temporal gives a reset run a new random seed at the reset point, before any code runs there; a reset to
-    the first task shows in the run id instead.
+    Temporal gives a reset run a new random seed at the reset point, before any code runs there but that which an update or a
+    signal wakes that is applied again: what that asked for is taken back. A reset to the first task shows in the run id
+    instead.
     """
 
     def __init__(self) -> None:
@@ -30,6 +48,9 @@ class ResetGuard:
         self._noticed_one = False
         self._error: ResetAfterUndo | None = None
         self._asking: asyncio.Task[list[str]] | None = None
+        self._sending: list[Sending] = []
+        self._news = asyncio.Event()
+        self._taking_back: asyncio.Task[None] | None = None
         workflow.register_random_seed_callback(self._noticed)
         self._of_reset = workflow.info().run_id != workflow.info().original_execution_run_id
         self._asked_at_start = False
@@ -53,17 +74,45 @@ class ResetGuard:
         """Why the run must end, if it must."""
         return self._error
 
-    async def check(self) -> None:
+    async def check(self, *, last: bool = False) -> None:
         """Look into a reset that was noticed.
+
+        Args:
+            last: whether the run ends right after it: then it lets in first what else this task tells of, since a reset may
+                be noticed in it.
 
         Raises:
             ResetAfterUndo: naming the steps that were undone.
         """
         self._see_start()
+        if last and self._of_reset and self._error is None:
+            await self._undone()  # of the answer nothing counts: this run may have undone something itself
         if self._pending and self._error is None:
             await self._look()
         if self._error is not None:
             raise self._error
+
+    def sending(self, cancel: Callable[[], object]) -> Sending:
+        """Take what Temporal is about to be asked for: a reset that is noticed in this very task takes it back.
+
+        Args:
+            cancel: asks for it no more.
+        """
+        task = workflow.info().get_current_history_length()
+        one = Sending(task, cancel)
+        if self._of_reset:
+            self._sending = [*(other for other in self._sending if other.task == task), one]
+            self._taking_back = self._taking_back or asyncio.create_task(self._take_back())
+        return one
+
+    async def _take_back(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            for one in self._sending:
+                if one.task == workflow.info().get_current_history_length():
+                    one.taken_back = True
+                    one.cancel()
 
     def _see_start(self) -> None:
         """Notice a reset to before anything was asked of Temporal; where nothing is, replay may run several tasks as one."""
@@ -94,3 +143,4 @@ class ResetGuard:
 
     def _noticed(self, _seed: int) -> None:
         self._pending = self._noticed_one = True
+        self._news.set()

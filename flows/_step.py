@@ -17,12 +17,13 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
-from activities import Retry
+from activities import Retry, Status
 from activities._encode import sent
 from activities._json import Json, size
 from activities._settled import Again, Settled, ended_badly, ended_well
 from activities._wire import MAX_LOSSES, SENT, StepHeader, Verdict, json_payload
 from flows._interceptor import with_header
+from flows._reset import Sending
 
 _LOSS_DELAY = Retry(initial=timedelta(seconds=1))
 _NOW = timedelta(0)
@@ -75,6 +76,10 @@ class Gate(Protocol):
 
     async def ready(self, size: int, *, local: bool = False) -> None:
         """Wait until an activity with arguments of this size may be scheduled."""
+        ...
+
+    def sending(self, cancel: Callable[[], object]) -> Sending:
+        """Take what Temporal is about to be asked for; a reset may take it back."""
         ...
 
     def begun(self, handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
@@ -157,14 +162,15 @@ async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
 
 async def _dispatch(gate: Gate, call: Call, *, first: bool = False) -> tuple[Settled, bool]:
     handle = _schedule(call)
+    sending = gate.sending(handle.cancel)
     if call.local:
         undo = call.type.endswith("/undo")  # which no cancel reaches
         gate.begun(handle, (lambda: None) if undo else handle.cancel)
     cancelled = await finished(handle)
-    settled = _classify(call, handle)
+    settled = _unsent(call) if sending.taken_back else _classify(call, handle)
     if call.local:
         bytes = _bytes_of(handle)
-        if first and settled.envelope is None:
+        if first and settled.envelope is None and not sending.taken_back:
             bytes += call.size
             cancelled = await _told(call) or cancelled
         asked = gate.recorded(handle, call.size, bytes)
@@ -200,6 +206,10 @@ def _bytes_of(handle: asyncio.Task[Any]) -> int:
         return handle.result().payload.ByteSize()  # type: ignore[no-any-return]
     failure = error.failure if isinstance(error, FailureError) else None
     return failure.ByteSize() if failure else 0
+
+
+def _unsent(call: Call) -> Settled:
+    return Settled(Status.UNKNOWN, call.carried, again=Again.UNSENT)
 
 
 def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
@@ -249,6 +259,8 @@ def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
 def _again(call: Call, settled: Settled) -> timedelta | None:
     """Say after which delay a step is dispatched again; ``None`` if not at all."""
     verdict, limit = settled.verdict, call.retry.max_attempts
+    if settled.again is Again.UNSENT:
+        return _NOW
     if settled.again is None or (call.at_most_once and settled.again is not Again.ABSENT):
         return None
     if settled.again is Again.FAILURE:
