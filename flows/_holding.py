@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -40,11 +41,20 @@ class SkipNote(StepNote):
 
     output: Any = None
 
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """The output, in a tuple of one; empty where none came with it."""
+        return (self.output,) if "output" in self.model_fields_set else ()
+
 
 class EditNote(StepNote):
     """The word to run a step again with another input."""
 
     input: Any
+
+
+Lacks = Callable[[str, tuple[Json, ...]], str | None]
+"""Says what other steps refer to of a step's output that one lacks which is given instead, in a tuple of one."""
 
 
 @dataclass
@@ -58,6 +68,7 @@ class Hold:
         typed: whether its input and output have the types of an operation, or a flow.
         action: the decision, once there is one.
         note: who decided, and why.
+        lacks: what an output must have to be skipped with, where others refer to it.
     """
 
     step: str
@@ -66,6 +77,7 @@ class Hold:
     typed: bool = True
     action: Action | None = None
     note: StepNote | None = None
+    lacks: Lacks | None = None
 
     @property
     def state(self) -> str:
@@ -76,7 +88,7 @@ class Hold:
     def value(self) -> tuple[Json, ...]:
         """The output or the input that came with the decision, in a tuple of one."""
         if isinstance(self.note, SkipNote):
-            return (self.note.output,) if "output" in self.note.model_fields_set else ()
+            return self.note.given
         return (self.note.input,) if isinstance(self.note, EditNote) else ()
 
 

@@ -24,7 +24,7 @@ from flows._executing import Spec, bounded
 from flows._full import Full, full
 from flows._holding import Action, Hold
 from flows._lost import lost_a_task, row_ended
-from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, SubsagaStep, WaitStep
+from flows._plan import ApprovalStep, FlowStep, OperationStep, PlanStep, WaitStep
 from flows._ready import Ready
 from flows._recorded import Recorded
 from flows._run import Run
@@ -59,7 +59,7 @@ class Interpreter:
         self._ended_well = dict.fromkeys(carried.ended if carried else ())
         self._outputs: dict[str, Json] = plan.constants()
         self._ready = Ready(plan.after, self._ended_well)
-        scope.before_hold = self._before_hold
+        scope.before_hold, scope.lacks = self._before_hold, self._lacks
         scope.graph = self._edges() | (carried.after if carried else {})
         work = [self._named(name) for name in self._names if plan.kind(name) not in ("constant", "subsaga")]
         self._run.planned |= dict.fromkeys(work)
@@ -74,6 +74,9 @@ class Interpreter:
     def _named(self, name: str) -> str:
         """Give the name by which a step is known outside the plan."""
         return self._scope.path + name
+
+    def _lacks(self, name: str, output: tuple[Json, ...]) -> str | None:
+        return self._plan.lacks(name.removeprefix(self._scope.path), output)
 
     def _edges(self) -> dict[str, tuple[str, ...]]:
         if not self._inline:
@@ -276,7 +279,7 @@ class Interpreter:
         held = isinstance(error, (OperationFailed, SequenceFailed))
         if held or not (self._run.pivoted and self._scope.may_hold and self._run.holds(self._policy)):
             return None
-        hold = Hold(self._named(step.name), step.kind, typed=False)
+        hold = Hold(self._named(step.name), step.kind, typed=False, lacks=self._lacks)
         await self._before_hold()
         await self._run.hold(hold, self._policy, str(Failure.of(error)))
         return hold if hold.action in (Action.RETRY, Action.SKIP) else None
@@ -374,13 +377,7 @@ class Interpreter:
 
     def _output(self, name: str) -> Json:
         """Give a step's output; a subsaga's is that of the step it names."""
-        while self._plan.kind(name) == "subsaga":
-            step = self._plan[name]
-            assert isinstance(step, SubsagaStep)
-            if step.result is None:
-                break
-            name = step.result
-        return self._outputs.get(name)
+        return self._outputs.get(self._plan.result_of(name))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (task.exception() is None or self._continues):

@@ -134,7 +134,7 @@ class Operated:
         name="skip", description="Count a held step as skipped, with an output; a parked undo as done"
     )
     async def _skip(self, note: SkipNote) -> None:
-        if "output" in note.model_fields_set:
+        if note.given:
             await _fits(self, note, "output", note.output)
         _settle_hold(self, note, Action.SKIP)
 
@@ -153,7 +153,10 @@ class Operated:
 
     @_skip.validator
     def _can_skip(self, note: SkipNote) -> None:
-        _must_be_held(self, note, Action.SKIP)
+        hold = _must_be_held(self, note, Action.SKIP)
+        lacks = hold.lacks(hold.step, note.given) if hold.lacks and not hold.parked else None
+        if lacks:
+            raise InvalidInput(f"{hold.step} stays held: {lacks}")
 
     @_edit.validator
     def _can_edit(self, note: EditNote) -> None:

@@ -8,6 +8,7 @@ import pydantic_core
 
 from activities._json import Json
 from flows._plan import STEP, Plan, PlanStep
+from flows._template import missing, refs
 from flows._undo import UndoSpec
 
 
@@ -51,6 +52,29 @@ class Recorded:
         """Give the operation of a step that has an undo, and how it is undone."""
         row = self._rows[name]
         return row["operation"], _undo(pydantic_core.to_json(row["undo"]))
+
+    def result_of(self, name: str) -> str:
+        """Name the step whose output is that of a step: a subsaga's is that of the one it names, if it does."""
+        while self.kind(name) == "subsaga" and self._rows[name].get("result") is not None:
+            name = self._rows[name]["result"]
+        return name
+
+    def lacks(self, name: str, output: tuple[Json, ...]) -> str | None:
+        """Say what other steps refer to of a step's output that one lacks which is given instead.
+
+        Args:
+            name: of the step.
+            output: that is given, in a tuple of one; empty if none is.
+        """
+        for other, row in self._rows.items():
+            for ref in refs(row.get("input")):
+                if self.result_of(ref.step) != name:
+                    continue
+                if not output:
+                    return f"step {other} refers to its output: give one"
+                if missing(output[0], ref.path) is not None:
+                    return f"step {other} refers to {'.'.join(map(str, ref.path))} of its output: give one that has it"
+        return None
 
     def to_json(self) -> Json:
         """Give what was recorded."""

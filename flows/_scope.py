@@ -21,7 +21,7 @@ from flows._earlier import answered_by, left_of, resuming, take
 from flows._errors import OperationFailed, SequenceFailed
 from flows._executing import Executing, Spec, bounded
 from flows._handed import in_a_row
-from flows._holding import Action, Hold
+from flows._holding import Action, Hold, Lacks
 from flows._lost import repeated
 from flows._names import check_name
 from flows._policy import Policy
@@ -77,6 +77,7 @@ class Scope:
         self.policy = policy
         self.path = f"{inside[1]}/" if inside else ""
         self.may_hold = True
+        self.lacks: Lacks | None = None
         self.before_hold: Callable[[], Awaitable[None]] = self._repeated  # what is lost is done again
         self.flows: tuple[str, ...] = (*inside[0].flows, str(definition)) if inside else ()
         self.working: Working = Working(inside[0].working if inside else None)
@@ -307,7 +308,8 @@ class Scope:
         why = failure.message
         while True:
             await self.before_hold()
-            hold = await self.run.hold(Hold(spec.name, str(spec.definition)), self.policy, why)
+            hold = Hold(spec.name, str(spec.definition), lacks=self.lacks)
+            await self.run.hold(hold, self.policy, why)
             if hold.action is Action.SKIP:
                 return executing.skip(hold.value, f"skipped{hold.note}")
             if hold.action not in (Action.RETRY, Action.EDIT):

@@ -147,6 +147,37 @@ async def test_a_held_step_is_skipped_with_an_output(serve: Serve, world: World,
         assert (await handle.query("status"))["steps"]["b"] == "skipped"
 
 
+async def test_a_skip_that_others_could_not_follow_is_refused(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """A step that others refer to, itself or by its subsaga, isn't skipped without what they refer to; it stays held."""
+
+    @saga(id="within", version="1.0.0")
+    def within(dag: Dag, params: EmptyInput) -> Step[Made]:
+        """A step whose output is the subsaga's."""
+        return dag.append("b", work, {})
+
+    @saga(id="refers", version="1.0.0", policy=Policy(on_failure="hold"))
+    def refers(dag: Dag, params: EmptyInput) -> Step[Made]:
+        """A subsaga and a step; what comes after refers to both."""
+        s = dag.subsaga("s", within, {})
+        a = dag.append("a", work, {})
+        return dag.append("c", work, {"number": s.ref("id"), "others": [a.ref("id")]})
+
+    world.switch("fail-s/b")
+    world.switch("fail-a")
+    async with serve(work, within, refers) as client:
+        handle = await begin(client, refers, task_queue)
+        for step, wrong in (("s/b", {}), ("a", {"output": {"name": "by hand"}})):
+            await shows(handle, step, "held")
+            with pytest.raises(WorkflowUpdateFailedError) as refused:
+                await handle.execute_update("skip", {"step": step, **wrong})
+            lacks = "id of its output: give one that has it" if wrong else "its output: give one"
+            assert str(refused.value.cause) == f"InvalidInput: {step} stays held: step c refers to {lacks}"
+            await handle.execute_update("skip", {"step": step, "output": {"id": 7, "name": "by hand"}})
+        assert await handle.result() == Made(id=14, name="c")
+
+
 async def test_a_skipped_unknown_step_is_undone_all_the_same(
     serve: Serve, world: World, task_queue: str
 ) -> None:
