@@ -85,6 +85,15 @@ async def find(client: Client, bounds: Bounds, left_out: Callable[[str], None]) 
             yield finding
 
 
+async def parked(client: Client, workflow_id: str) -> AsyncIterator[Finding]:
+    """Find what waits for an operator where a run is being undone."""
+    looking = _Looking(client, Bounds(since=timedelta(0)), lambda _: None)
+    async for run in client.list_workflows('ExecutionStatus = "Running" AND WorkflowId STARTS_WITH "undo:"'):
+        if run.id.startswith(f"undo:{workflow_id}:"):
+            for finding in await looking._waiting(run):
+                yield finding
+
+
 class _Looking:
     """Looks; notes the task queues that open runs need."""
 

@@ -12,8 +12,8 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 
 from activities import Failure
-from counterstep._connection import Connection, Refused, command, missing
-from counterstep._findings import polled
+from counterstep._connection import Connection, Refused, command, missing, told
+from counterstep._findings import parked, polled
 from flows import Undone
 from flows import undo as undo_run
 
@@ -44,25 +44,31 @@ async def _undo(connection: Connection, workflow_id: str, run_id: str | None, gi
         raise missing(error, workflow_id, run_id) from None
     queue = given or described.task_queue
     undoing = asyncio.create_task(undo_run(client, workflow_id, run_id=run_id, task_queue=queue))
-    waiting = asyncio.create_task(_say_that_it_waits(client, queue))
+    waiting = asyncio.create_task(_say_what_it_waits_for(client, queue, workflow_id))
     try:
         return await undoing
     except WorkflowFailureError as error:
         raise Refused(Failure.of(error.cause).message) from None
+    except RPCError as error:
+        goes_on = "what was begun goes on without it: ask again, which undoes nothing twice"
+        raise Refused(f"undo of {workflow_id}: the connection broke ({told(error)}); {goes_on}") from None
     finally:
         waiting.cancel()
 
 
-async def _say_that_it_waits(client: Client, queue: str) -> None:
-    """Say it, once, if nobody polls the task queue after a while."""
+async def _say_what_it_waits_for(client: Client, queue: str, workflow_id: str) -> None:
+    """Say it, once, if nobody polls the task queue after a while, or an undo waits for an operator."""
+    start = f"counterstep worker --task-queue {quote(queue)} --module …"
+    unpolled = f"nobody polls task queue {queue}; waiting for a worker on it: {start}"
+    said: set[str] = set()
     with suppress(RPCError):  # what is asked here isn't what was asked for
         while True:
             await asyncio.sleep(PATIENCE)
-            if not await polled(client, queue, workflows=True):
-                break
-        start = f"counterstep worker --task-queue {quote(queue)} --module …"
-        line = f"nobody polls task queue {queue}; waiting for a worker on it: {start}"
-        typer.echo(f"counterstep undo: {line}", err=True)
+            lines = [] if await polled(client, queue, workflows=True) else [unpolled]
+            lines += [f"{one.what}; decide: {one.commands[0]}" async for one in parked(client, workflow_id)]
+            for line in [line for line in lines if line not in said]:
+                typer.echo(f"counterstep undo: {line}", err=True)
+                said.add(line)
 
 
 def _told(undone: Undone) -> str:

@@ -152,7 +152,13 @@ class Bench:
 
 def told(error: Exception) -> str:
     """Say in a cell of the table what kept a run from being looked at."""
-    return str(error) if isinstance(error, (Impatient, BodyFailed)) else f"{type(error).__name__}: {error}"
+    if isinstance(error, (Impatient, BodyFailed)):
+        return str(error)
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    cause = "" if root is error else f", since {type(root).__name__}: {root}"
+    return f"{type(error).__name__}: {error}{cause}"
 
 
 async def _failed(

@@ -402,6 +402,15 @@ async def test_an_operator_may_decide_of_what_is_held(temporal: Temporal) -> Non
     ]
 
 
+def test_what_broke_a_run_is_told_with_its_cause() -> None:
+    """The sandbox's own error says nothing; what it comes from does."""
+    broken = RuntimeError("Failed validating workflow buy@1.0.0")
+    broken.__cause__ = ImportError("no module 'till'")
+    assert _bench.told(broken) == (
+        "RuntimeError: Failed validating workflow buy@1.0.0, since ImportError: no module 'till'"
+    )
+
+
 @pytest.mark.parametrize("faults", [(), (error,), (error(), None)], ids=["none", "function", "one of two"])
 async def test_only_faults_can_be_injected(temporal: Temporal, faults: tuple[Any, ...]) -> None:
     """`error` instead of `error()` would keep the run open for ever, and nothing at all would show nothing."""

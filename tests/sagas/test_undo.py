@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
+import sys
+from asyncio.subprocess import PIPE
 from datetime import timedelta
 from typing import Any
 
@@ -190,6 +193,29 @@ async def test_an_undo_may_be_parked_here_too(serve: Serve, world: World, task_q
         await at_work.execute_update("retry", {"step": "b", "by": "ann"})
         assert (await by.result())["undone"] == ["c", "b", "a"]
     assert undone(world) == ["c", "b", "a"]
+
+
+async def test_our_command_tells_of_a_parked_undo(
+    serve: Serve, world: World, task_queue: str, dev_address: str
+) -> None:
+    """`counterstep undo` says, once, what waits for an operator, and the command that decides it; then it goes on."""
+    async with serve(*ALL) as client:
+        handle = await _run(client, parked, task_queue)
+        world.switch("fail-undo-b")
+        waiting = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "counterstep.cli", "undo", "--address", dev_address, handle.id, stdout=PIPE, stderr=PIPE
+        )  # fmt: skip
+        assert waiting.stderr is not None
+        line = (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode()
+        what, _, decide = line.removeprefix("counterstep undo: ").rstrip("\n").partition("; decide: ")
+        assert what.startswith("undo of b (work@1.0.0) is parked: ")
+        words = shlex.split(decide)
+        assert words[:5] == ["temporal", "workflow", "update", "execute", "--workflow-id"]
+        assert words[5].startswith(f"undo:{handle.id}:") and words[-2:] == ["--name", "retry"]
+        world.switch("fail-undo-b", on=False)
+        await client.get_workflow_handle(words[5]).execute_update("retry", {"step": "b", "by": "ann"})
+        out, err = await waiting.communicate()
+    assert (waiting.returncode, out.decode(), err.decode()) == (0, "undone: c, b, a\n", "")
 
 
 async def test_rolled_back_and_cancelled_sagas_need_nothing(
