@@ -195,9 +195,9 @@ def _unknown(planning: Planning, step: Step) -> list[Case] | str:
     return planning.failing(step, Mode.UNKNOWN, faults.error(unknown=True), unknown=True)
 
 
-def _for_good() -> Fault:
+def _for_good(*, after: bool = False) -> Fault:
     """Let all further executions fail: on a busy machine even the answer of one that fails may miss its short timeout."""
-    return replace(faults.error(), lasts=True)
+    return replace(faults.error(after=after), lasts=True)
 
 
 def _times_out(planning: Planning, step: Step) -> list[Case] | str:
@@ -226,9 +226,15 @@ def _crash(planning: Planning, step: Step) -> list[Case] | str:
 
 
 def _crash_fails(planning: Planning, step: Step) -> list[Case] | str:
+    """Let an execution be lost after its effect, and the next one fail: before its effect, or after having it once more."""
     if step.once:
         return _NEVER_AGAIN
-    return planning.failing(step, Mode.CRASH_FAILS, faults.crash(), _for_good(), unknown=True)
+    ends = (_for_good(), _for_good(after=True))
+    return [
+        case
+        for last in ends
+        for case in planning.failing(step, Mode.CRASH_FAILS, faults.crash(), last, unknown=True)
+    ]
 
 
 def _repeated(planning: Planning, step: Step) -> list[Case] | str:

@@ -199,6 +199,14 @@ def _price_to_nothing(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) ->
     shop.price = 0
 
 
+def _price_and_last(shop: Shop, ctx: Context[Shop]) -> None:
+    shop.last, shop.price = str(shop.price), 5
+
+
+def _price_to_last(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    shop.price = int(shop.last or shop.price)
+
+
 def _once(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
     if ctx.idempotency_key in shop.refunded:
         raise RuntimeError("it is refunded already")
@@ -300,6 +308,9 @@ BUGS = {
     ),
     "an undo that forgets what was before": _bug(
         _price_of, _price_to_nothing, raising, "fails after its effect", "'price': 0"
+    ),
+    "an operation that takes its own effect for what was before": _bug(
+        _price_and_last, _price_to_last, raising, "crash, then fails", "'price': 5"
     ),
     "an undo that works once": _bug(
         charge, _once, charging, "undo repeated", "it ended stuck, not rolled_back"

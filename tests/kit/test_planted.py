@@ -16,6 +16,7 @@ FOUND = [
     "a missing undo",
     "an undo that looks only at what is unknown",
     "an undo that remembers only the last",
+    "an operation that takes its own effect for what was before",
     "an operation that comes after its undo",
     "a body that goes on without what it needs",
 ]
