@@ -412,6 +412,17 @@ async def test_grants_on_one_object_at_once(postgres: Cluster) -> None:
     assert postgres.catalog() == before
 
 
+async def test_a_server_that_names_no_encoding(postgres: Cluster) -> None:
+    """Where a database is SQL_ASCII, as on a machine without a locale, a step knows its own work, and undoes it."""
+    postgres.query("CREATE DATABASE plain TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    assert postgres.query("SHOW server_encoding", "plain") == [(b"SQL_ASCII",)]
+    ctx, given = Context.of(Server(postgres.dsn("plain"))), NewRole(name="acme")
+    for _ in range(2):
+        await create_role(ctx, given)
+    await undo(create_role, ctx, given)
+    assert postgres.query("SELECT rolname FROM pg_roles WHERE rolname = 'acme'") == []
+
+
 async def test_what_was_put_into_a_schema_isnt_dropped(postgres: Cluster) -> None:
     """The undo of a schema fails while something is in it that isn't the saga's."""
     ctx, given = (
