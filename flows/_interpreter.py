@@ -123,9 +123,7 @@ class Interpreter:
         under their keys, they are undone like any other.
         """
         self._settles = True
-        with self._run.control.asking():
-            lost = await self._lost()
-        if lost:
+        if await self._lost():
             await self._repeat()
         if self._policy.settle == "cancel":
             for task in self._running:
@@ -142,8 +140,9 @@ class Interpreter:
 
     async def _lost(self) -> bool:
         """Say whether local steps were lost, once all is taken in that this task told of."""
-        await workflow.wait_condition(lambda: True)
-        return self._may_have_lost() and await lost_a_task()
+        with self._run.control.asking():
+            await workflow.wait_condition(lambda: True)
+            return self._may_have_lost() and await lost_a_task()
 
     async def _repeat(self) -> None:
         """Do local steps in a row, for as long as a workflow task may have done."""

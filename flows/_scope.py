@@ -308,6 +308,8 @@ class Scope:
         why = failure.message
         while True:
             await self.before_hold()
+            if not self.run.holds(self.policy):  # somebody unwinds it meanwhile
+                raise failure
             hold = Hold(spec.name, str(spec.definition), lacks=self.lacks)
             await self.run.hold(hold, self.policy, why)
             if hold.action is Action.SKIP:

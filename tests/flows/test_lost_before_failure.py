@@ -216,11 +216,12 @@ async def test_nothing_begins_before_a_hold(serve: Serve, world: World, task_que
     assert sorted(undone) == [("undo", name, "done") for name in ("first", "w", "x0")]
 
 
+@pytest.mark.parametrize("flow", [waits, holds])
 @pytest.mark.usefixtures("bug")
-async def test_before_a_cancel(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+async def test_before_a_cancel(serve: Serve, world: World, task_queue: str, cache: int, flow: Any) -> None:
     """A cancel that is told of together with the failure waits for what is done again because of that."""
-    async with serve(here, there, fails, waits, cache=cache) as client:
-        handle = await start(client, waits, EmptyInput(), id=new_id(), task_queue=task_queue)
+    async with serve(here, there, fails, flow, cache=cache) as client:
+        handle = await start(client, flow, EmptyInput(), id=new_id(), task_queue=task_queue)
         await world.until("x2")
         world.switch("fail")
         while "ACTIVITY_TASK_FAILED" not in await events_of(handle):
