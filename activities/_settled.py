@@ -30,7 +30,6 @@ class Again(Enum):
     FAILURE = "the handler failed and may be retried"
     LOSS = "the execution was lost"
     ABSENT = "no worker knew the operation"
-    UNSENT = "it was taken back before Temporal was asked"
 
 
 @dataclass(frozen=True)

@@ -119,25 +119,38 @@ class ExecutingChild:
         spec, run = self._spec, self._run
         run.board.set(spec.name, "running")
         try:
-            await run.gate.ready(size(spec.data))
+            starting, cancelled = await self._begun()
         except asyncio.CancelledError:
             run.board.drop(spec.name)
             raise
-        error, cancelled = await self._run_it()
+        error, cancelled = await self._run_it(starting, cancelled)
         if cancelled:
             raise asyncio.CancelledError(f"cancelled in {spec.name}")
         if error is not None:
             raise self._failed(error) from error
         return self.report
 
-    async def _run_it(self) -> tuple[BaseException | None, bool]:
-        """Run it to its end, whatever arrives meanwhile; give its error, and whether a cancel arrived."""
-        starting = asyncio.create_task(self._start())
-        sending = self._run.gate.sending(starting.cancel)
-        cancelled = await wait_for([starting])
-        if sending.taken_back:
-            await self._run.gate.ready(size(self._spec.data))
-            return await self._run_it()
+    async def _begun(self) -> tuple[asyncio.Task[workflow.ChildWorkflowHandle[Any, Any]], bool]:
+        """Start it, again where a reset took that back before Temporal was asked; say whether a cancel arrived since.
+
+        Raises:
+            asyncio.CancelledError: when cancelled before it was started at all.
+        """
+        gate = self._run.gate
+        while True:
+            await gate.ready(size(self._spec.data))
+            starting = asyncio.create_task(self._start())
+            sending = gate.sending(starting.cancel)
+            cancelled = await wait_for([starting])
+            if not sending.taken_back:
+                return starting, cancelled
+            if cancelled:
+                raise asyncio.CancelledError(f"cancelled before {self._spec.name} was started")
+
+    async def _run_it(
+        self, starting: asyncio.Task[workflow.ChildWorkflowHandle[Any, Any]], cancelled: bool
+    ) -> tuple[BaseException | None, bool]:
+        """Let it run to its end, whatever arrives meanwhile; give its error, and whether a cancel arrived."""
         if (refused := starting.exception()) is not None:
             error = self._unstarted(refused)
             self._settle(Settled(Status.FAILED, error=error), Handed(took_over=False))

@@ -179,10 +179,15 @@ class Control:
             self._arrives = asyncio.create_task(self._arrive(self.body))
 
     def refuses(self, *, local: bool) -> bool:
-        """Whether nothing new begins, since the run ends; a local step does until that has arrived."""
+        """Whether nothing new begins in the body, since the run ends; a local step does until that has arrived.
+
+        What a signal handler that failed ends may still do something where the author catches that.
+        """
         if self.body is None:
             return False
-        return not local if self.arriving else self.ending
+        if self.arriving:
+            return not local
+        return self.ending
 
     def _ask(self, **asked: Any) -> None:
         if self.unwinding:

@@ -97,7 +97,7 @@ class Flow:
             return DefinitionError(
                 f"{self.run.definition} continued as new by itself, so nothing in it could be undone"
             )
-        return error
+        return asyncio.CancelledError() if isinstance(error, Full) else error
 
     async def _result(self, body: Body) -> Any:
         """Run the body, and check what it returns before it counts as done."""

@@ -130,7 +130,7 @@ class Interpreter:
                 task.cancel()
 
     async def _before_hold(self) -> None:
-        """Let nothing begin until a step is held that failed, but local ones that were lost."""
+        """Let nothing begin until a failed step is held, or the deadline holds the run, but local steps that were lost."""
         self._asks += 1
         try:
             if await self._lost():
@@ -220,13 +220,13 @@ class Interpreter:
                 and (self._ready or runs)
             ):
                 raise Full
-            if runs or not (self._ready and self._run.control.holds and not self._failed):
+            if runs or self._failed or not (self._ready and self._halted):
                 return runs
-            await workflow.wait_condition(lambda: not self._run.control.holds)
+            await workflow.wait_condition(lambda: not self._halted)
 
     @property
     def _full(self) -> bool:
-        return self._overdue and not (self._failed or self._asks or self._run.control.holds)
+        return self._overdue and not (self._failed or self._halted)
 
     @property
     def _overdue(self) -> bool:
@@ -256,8 +256,12 @@ class Interpreter:
     @property
     def _stopped(self) -> bool:
         """Whether nothing new starts: something failed, or waits for an operator."""
-        held = self._asks or self._run.control.holds
-        return bool(self._failed or held or self._overdue or self._scope.working.closed)
+        return bool(self._failed or self._halted or self._overdue or self._scope.working.closed)
+
+    @property
+    def _halted(self) -> bool:
+        """Whether an operator is waited for, or is about to be: by a failed step, or by the deadline."""
+        return bool(self._asks or self._run.control.holds)
 
     async def _guarded(self, step: PlanStep, work: Coroutine[Any, Any, None] | None) -> None:
         """Note failures in the order in which history tells of them."""

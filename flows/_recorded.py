@@ -60,12 +60,14 @@ class Recorded:
         return name
 
     def lacks(self, name: str, output: tuple[Json, ...]) -> str | None:
-        """Say what other steps refer to of a step's output that one lacks which is given instead.
+        """Say what others refer to of a step's output that one lacks which is given instead: other steps, or the plan itself.
 
         Args:
             name: of the step.
             output: that is given, in a tuple of one; empty if none is.
         """
+        if not output and self.head.result and self.result_of(self.head.result) == name:
+            return "its output is the result: give one"
         for other, row in self._rows.items():
             for ref in refs(row.get("input")):
                 if self.result_of(ref.step) != name:

@@ -24,12 +24,12 @@ class Sending:
     """Something that Temporal is asked for when the workflow task at hand ends.
 
     Attributes:
-        task: length of the history in that task.
+        began: how many events the history had then.
         cancel: takes it back.
         taken_back: whether it was.
     """
 
-    task: int
+    began: int
     cancel: Callable[[], object]
     taken_back: bool = False
 
@@ -48,7 +48,8 @@ class ResetGuard:
         self._noticed_one = False
         self._error: ResetAfterUndo | None = None
         self._asking: asyncio.Task[list[str]] | None = None
-        self._sending: list[Sending] = []
+        self._ends = 0
+        self._in_this_task: list[Sending] = []
         self._news = asyncio.Event()
         self._taking_back: asyncio.Task[None] | None = None
         workflow.register_random_seed_callback(self._noticed)
@@ -85,12 +86,17 @@ class ResetGuard:
             ResetAfterUndo: naming the steps that were undone.
         """
         self._see_start()
-        if last and self._of_reset and self._error is None:
+        if last and self._error is None and self._ends_here():
             await self._undone()  # of the answer nothing counts: this run may have undone something itself
         if self._pending and self._error is None:
             await self._look()
         if self._error is not None:
             raise self._error
+
+    def _ends_here(self) -> bool:
+        """Whether a reset run ends here, and isn't one that was reset whose end was put off here."""
+        self._ends += self._of_reset
+        return self._of_reset and workflow.patched(f"reset-at-end-{self._ends}")
 
     def sending(self, cancel: Callable[[], object]) -> Sending:
         """Take what Temporal is about to be asked for: a reset that is noticed in this very task takes it back.
@@ -98,19 +104,21 @@ class ResetGuard:
         Args:
             cancel: asks for it no more.
         """
-        task = workflow.info().get_current_history_length()
-        one = Sending(task, cancel)
+        one = Sending(workflow.info().get_current_history_length(), cancel)
         if self._of_reset:
-            self._sending = [*(other for other in self._sending if other.task == task), one]
-            self._taking_back = self._taking_back or asyncio.create_task(self._take_back())
+            before = (other for other in self._in_this_task if other.began == one.began)
+            self._in_this_task = [*before, one]
+            if self._taking_back is None:
+                self._news.clear()
+                self._taking_back = asyncio.create_task(self._take_back())
         return one
 
     async def _take_back(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            for one in self._sending:
-                if one.task == workflow.info().get_current_history_length():
+            for one in self._in_this_task:
+                if one.began == workflow.info().get_current_history_length():
                     one.taken_back = True
                     one.cancel()
 

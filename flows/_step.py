@@ -17,7 +17,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
-from activities import Retry, Status
+from activities import Retry
 from activities._encode import sent
 from activities._json import Json, size
 from activities._settled import Again, Settled, ended_badly, ended_well
@@ -113,9 +113,9 @@ async def settle(gate: Gate, call: Call, room: Callable[[], bool] = lambda: True
             if delay > _NOW:
                 await workflow.sleep(delay, summary=f"{call.activity_id}: next attempt")
             await gate.ready(call.size, local=call.local)
+            settled, cancelled = await _dispatch(gate, call)
         except asyncio.CancelledError:
             return settled, True
-        settled, cancelled = await _dispatch(gate, call)
     return settled, cancelled
 
 
@@ -161,21 +161,43 @@ async def cancel(handle: asyncio.Task[Any], ask: Callable[[], object]) -> None:
 
 
 async def _dispatch(gate: Gate, call: Call, *, first: bool = False) -> tuple[Settled, bool]:
-    handle = _schedule(call)
-    sending = gate.sending(handle.cancel)
-    if call.local:
-        undo = call.type.endswith("/undo")  # which no cancel reaches
-        gate.begun(handle, (lambda: None) if undo else handle.cancel)
-    cancelled = await finished(handle)
-    settled = _unsent(call) if sending.taken_back else _classify(call, handle)
+    """Schedule it once and wait for its end.
+
+    Raises:
+        asyncio.CancelledError: when cancelled before it was scheduled.
+    """
+    handle, cancelled = await _sent(gate, call)
+    settled = _classify(call, handle)
     if call.local:
         bytes = _bytes_of(handle)
-        if first and settled.envelope is None and not sending.taken_back:
+        if first and settled.envelope is None:
             bytes += call.size
             cancelled = await _told(call) or cancelled
         asked = gate.recorded(handle, call.size, bytes)
         cancelled = cancelled or (asked and _was_cancelled(handle))
     return settled, cancelled
+
+
+async def _sent(gate: Gate, call: Call) -> tuple[asyncio.Task[Any], bool]:
+    """Schedule it, again where a reset took that back before Temporal was asked; say whether a cancel arrived since.
+
+    Raises:
+        asyncio.CancelledError: when cancelled before it was scheduled.
+    """
+    while True:
+        handle = _schedule(call)
+        sending = gate.sending(handle.cancel)
+        if call.local:
+            undo = call.type.endswith("/undo")  # which no cancel reaches
+            gate.begun(handle, (lambda: None) if undo else handle.cancel)
+        cancelled = await finished(handle)
+        if not sending.taken_back:
+            return handle, cancelled
+        if call.local:
+            gate.recorded(handle, call.size, 0)
+        if cancelled:
+            raise asyncio.CancelledError(f"cancelled before {call.activity_id} was scheduled")
+        await gate.ready(call.size, local=call.local)
 
 
 async def _told(call: Call) -> bool:
@@ -206,10 +228,6 @@ def _bytes_of(handle: asyncio.Task[Any]) -> int:
         return handle.result().payload.ByteSize()  # type: ignore[no-any-return]
     failure = error.failure if isinstance(error, FailureError) else None
     return failure.ByteSize() if failure else 0
-
-
-def _unsent(call: Call) -> Settled:
-    return Settled(Status.UNKNOWN, call.carried, again=Again.UNSENT)
 
 
 def _classify(call: Call, handle: asyncio.Task[Any]) -> Settled:
@@ -259,8 +277,6 @@ def _start_remote(call: Call, args: list[RawValue]) -> asyncio.Task[Any]:
 def _again(call: Call, settled: Settled) -> timedelta | None:
     """Say after which delay a step is dispatched again; ``None`` if not at all."""
     verdict, limit = settled.verdict, call.retry.max_attempts
-    if settled.again is Again.UNSENT:
-        return _NOW
     if settled.again is None or (call.at_most_once and settled.again is not Again.ABSENT):
         return None
     if settled.again is Again.FAILURE:

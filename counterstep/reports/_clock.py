@@ -10,7 +10,6 @@ from typing import Protocol
 class Timed(Protocol):
     """A local step whose times are to be set; those of :class:`counterstep.reports._steps._Step`."""
 
-    step: str
     scheduled: datetime
     asked: datetime
     started: datetime | None
@@ -27,7 +26,7 @@ class Row:
 
     began: datetime | None = None
     _times: list[tuple[datetime, datetime]] = field(default_factory=list)
-    _steps: dict[str, tuple[Timed, datetime, datetime, bool]] = field(default_factory=dict)
+    _steps: list[tuple[Timed, datetime, datetime, bool]] = field(default_factory=list)
 
     def add(
         self, step: Timed, times: tuple[datetime, datetime], recorded: datetime, *, again: bool = False
@@ -41,9 +40,9 @@ class Row:
             again: whether it was tried before.
         """
         self._times.append(times)
-        self._steps[step.step] = (step, *times, again)
+        self._steps = [*(other for other in self._steps if other[0] is not step), (step, *times, again)]
         by = self._moved(recorded)
-        for each, began, finished, tried in self._steps.values():
+        for each, began, finished, tried in self._steps:
             within = min(max(finished + by, self.began or finished), recorded)
             each.asked = each.started = within - (finished - began)
             each.finished = within

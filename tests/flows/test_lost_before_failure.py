@@ -7,6 +7,7 @@ is done again then knows of that from its beginning.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from activities import Context, EmptyInput, operation
+from activities import Context, EmptyInput, Retry, operation
 from flows import Dag, Policy, Sequence, no_undo, saga, start
 from flows._interpreter import Interpreter
 from flows._lost import LOST_TASK
 from tests.conftest import Serve
 from tests.flows.test_lost_local_steps import undo
 from tests.support import World, causes, events_of, eventually, failure_of, new_id
+
+TWICE = Retry(max_attempts=2)
 
 
 async def act(ctx: Context[World], input: EmptyInput) -> None:
@@ -124,6 +127,14 @@ def build_busy_pivot(dag: Dag, params: EmptyInput) -> None:
 busy_holds = saga(id="busy-holds", version="1.0.0", policy=Policy(on_failure="hold"))(build_busy_pivot)
 
 
+@saga(id="late", version="1.0.0", policy=Policy(deadline=timedelta(seconds=2)))
+def late(dag: Dag, params: EmptyInput) -> None:
+    """The pivot beside a local step that keeps the run busy until the deadline has passed, and a step after both."""
+    pivot = dag.step("pivot", there, {}, after=[], pivot=True)
+    w = dag.step("w", here, {}, after=[dag.step("x0", there, {}, after=[])])
+    dag.step("last", there, {}, after=[pivot, w], retry=TWICE)
+
+
 async def failed_meanwhile(world: World, handle: WorkflowHandle[Any, Any], path: str) -> None:
     """Let the other step fail while the task is lost again and again, and then mend the bug."""
     await world.until(f"{path}x2")
@@ -214,6 +225,26 @@ async def test_nothing_begins_before_a_hold(serve: Serve, world: World, task_que
     assert {call for call in world.calls if isinstance(call, str)} == {"first", "x0", "w"}
     undone = [call for call in world.calls if not isinstance(call, str)]
     assert sorted(undone) == [("undo", name, "done") for name in ("first", "w", "x0")]
+
+
+async def test_a_deadline_beside_the_last_result(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """After the pivot the deadline holds the run, though it is told together with all that was at work; then the rest runs."""
+    for step in ("w", "pivot"):
+        world.switch(f"wait-{step}")
+    async with serve(here, there, late, cache=cache) as client:
+        handle = await start(client, late, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("w")
+        await asyncio.sleep(2.5)  # the deadline
+        world.switch("end-pivot")
+        await asyncio.sleep(0.5)
+        world.switch("end-w")
+        await eventually_held(handle, "deadline")
+        assert sorted(world.calls) == ["pivot", "w", "x0"]
+        await handle.execute_update("retry", {"step": "deadline"})
+        await handle.result()
+    assert world.calls[3:] == ["last"]
 
 
 @pytest.mark.parametrize("flow", [waits, holds])

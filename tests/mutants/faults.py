@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     _mutant(
         "a step begins while a failed one isn't held yet", "flows/_interpreter.py",
-        "held = self._asks or self._run", "held = self._run", "tests/flows/test_lost_before_failure.py",
+        "bool(self._asks or self._run", "bool(self._run", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what an update asked for before a reset is noticed stays asked for", "flows/_reset.py",
@@ -95,6 +95,11 @@ MUTANTS = (
     _mutant(
         "a run ends before a reset is noticed in its last task", "flows/_reset.py",
         "            await self._undone()  # of", "            pass  # of", "tests/flows/test_reset_updates.py",
+    ),
+    _mutant(
+        "a plan ends while the deadline is about to hold it", "flows/_interpreter.py",
+        "not (self._ready and self._halted)", "not (self._ready and self._run.control.holds)",
+        "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
         "what is lost before a hold stays lost", "flows/_interpreter.py",
@@ -106,7 +111,7 @@ MUTANTS = (
     ),
     _mutant(
         "what a local step was sent with isn't recorded", "flows/_step.py",
-        "if first and settled.envelope is None and", "if False and", "tests/flows/test_local_untold.py",
+        "if first and settled.envelope is None:", "if False:", "tests/flows/test_local_untold.py",
     ),
     _mutant(
         "the outcome is always done", "activities/_settled.py",
