@@ -138,9 +138,8 @@ class Planning:
         failing, fault = found
         places = {Place(failing.name): (fault,), Place(step.name, undo=True): injected}
         ends, failed = self.after_failure(failing), frozenset({failing.name})
-        if (
-            mode in UNDO_CANCELS and failing.flow
-        ):  # the flow around it could still have gone on, and is cancelled
+        inner_unwinds = bool(failing.flow)  # the flow around it could still have gone on, and is cancelled
+        if mode in UNDO_CANCELS and inner_unwinds:
             return [Case(step.name, mode, places, ends | {"cancelled"}, failed=None)]
         return [Case(step.name, mode, places, ends, failed)]
 

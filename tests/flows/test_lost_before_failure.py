@@ -175,6 +175,14 @@ async def test_before_a_hold(serve: Serve, world: World, task_queue: str, cache:
     assert set(world.calls[: -len(undone)]) - {"x3", "x4"} == {"x0", "x1", "x2"}
 
 
+async def told_together(world: World) -> None:
+    """Let a step fail, and another one end, while a local step keeps the run busy: the next task tells of both."""
+    for switch in ("fail", "end-x0"):
+        world.switch(switch)
+        await asyncio.sleep(0.5)
+    world.switch("end-w")
+
+
 async def tried_twice(world: World) -> None:
     """Wait until a task was begun, and lost, that knows of all that was asked before."""
     before = world.calls.count("x2")
@@ -194,11 +202,7 @@ async def test_nothing_was_lost(serve: Serve, world: World, task_queue: str, cac
     async with serve(here, there, fails, busy, cache=cache) as client:
         handle = await start(client, busy, EmptyInput(), id=new_id(), task_queue=task_queue)
         await world.until("w")
-        world.switch("fail")
-        await asyncio.sleep(0.5)
-        world.switch("end-x0")
-        await asyncio.sleep(0.5)
-        world.switch("end-w")
+        await told_together(world)
         await failure_of(handle, 60)
         asked = [e async for e in handle.fetch_history_events() if LOST_TASK in str(e)]
     assert len(asked) == 1
@@ -214,11 +218,7 @@ async def test_nothing_begins_before_a_hold(serve: Serve, world: World, task_que
     async with serve(here, there, fails, busy_holds, cache=cache) as client:
         handle = await start(client, busy_holds, EmptyInput(), id=new_id(), task_queue=task_queue)
         await world.until("w")
-        world.switch("fail")
-        await asyncio.sleep(0.5)
-        world.switch("end-x0")
-        await asyncio.sleep(0.5)
-        world.switch("end-w")
+        await told_together(world)
         await eventually_held(handle, "c")
         await handle.execute_update("unwind", {"step": "c"})
         await failure_of(handle, 60)

@@ -17,7 +17,6 @@ BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 class Step:
     """A local step; a day is when nobody knows better."""
 
-    step: str
     scheduled: datetime = BEGAN - timedelta(days=1)
     asked: datetime = BEGAN
     started: datetime | None = None
@@ -44,7 +43,7 @@ def test_all_of_a_task_are_moved_together(
     told: list[tuple[float, float]], shown: list[tuple[float, float]]
 ) -> None:
     """They ended within the task, keep their durations and, where the task is as long as they took, their order."""
-    row, steps = Row(BEGAN), [Step(str(n)) for n in range(len(told))]
+    row, steps = Row(BEGAN), [Step() for _ in told]
     for step, (began, ended) in zip(steps, told, strict=True):
         row.add(step, (at(began), at(ended)), at(10))
     times = [(step.started, step.finished) for step in steps]
@@ -54,6 +53,6 @@ def test_all_of_a_task_are_moved_together(
 
 def test_one_that_was_tried_before_was_scheduled_then() -> None:
     """Its first execution tells when it was asked for."""
-    step, row = Step("one"), Row(BEGAN)
+    step, row = Step(), Row(BEGAN)
     row.add(step, (at(1), at(2)), at(10), again=True)
     assert (step.scheduled, step.asked) == (BEGAN - timedelta(days=1), at(1))
