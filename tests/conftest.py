@@ -20,6 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities import Registry
+from counterstep.serving._program import TUNED
 from flows import CounterstepPlugin
 from tests.every_run import without_report
 from tests.support import World, binary, dev_server
@@ -64,13 +65,10 @@ async def _ready(address: str) -> str:
 def dev(*values: str) -> Iterator[str]:
     """Run a dev server with more dynamic configuration; give its address. At its end every run on it must have a report."""
     port = _free_port()
-    command = dev_server(port)
-    command += ["--log-level", "never"]
+    command = [*dev_server(port), *TUNED, "--log-level", "never"]
     for value in (
-        "history.transferProcessorMaxPollRPS=10000",
         'history.transferProcessorUpdateAckInterval="1s"',
         'history.visibilityProcessorUpdateAckInterval="1s"',
-        'history.timerProcessorMaxTimeShift="10ms"',
         *values,
     ):
         command += ["--dynamic-config-value", value]
