@@ -49,7 +49,7 @@ def shape_problems(plan: Plan, unread: Unread) -> Iterator[str]:
     near = _Near(plan, inner)
     for step in plan.steps:
         if "name" not in unread.get(step.name, ()):
-            yield from _misnamed(step)
+            yield from _misnamed(step, {*inner, *unread})
         yield from (f"{step.name}: {wrong}" for wrong in _edges(step, known, inner, near))
     if plan.result is not None:
         yield from _misresulting(plan.result, known, inner)
@@ -64,11 +64,13 @@ def _repeated(plan: Plan) -> Iterator[str]:
             yield f"{name}: name: used twice; each step needs its own"
 
 
-def _misnamed(step: PlanStep) -> Iterator[str]:
+def _misnamed(step: PlanStep, around: Collection[str]) -> Iterator[str]:
     name = step.name
     if len(name) > NAME_LIMIT or not all(map(EXPLICIT.match, name.split("/"))):
         shown = name[:NAME_LIMIT] or "a step without a name"
         yield f"{shown}: name: must be letters, digits, '-' and '_', at most 100 of them"
+    elif (outer := name.rpartition("/")[0]) and outer not in around:
+        yield f"{name}: name: {outer} is no subsaga, and '/' is for the steps of one; choose another name"
     if isinstance(step, (WaitStep, ApprovalStep)) and name.rpartition("/")[2] in OURS:
         yield f"{name}: name: is ours; choose another"
 

@@ -109,6 +109,13 @@ TYPED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"steps": [step("a.undo")]},
         ["a.undo: name: must be letters, digits, '-' and '_', at most 100 of them"],
     ),
+    "a name in the namespace of what is no subsaga": (
+        {"steps": [step("a"), step("a/b"), {"name": "s", "kind": "subsaga"}, step("s/x"), step("s/t/x")]},
+        [
+            f"{name}: name: {outer} is no subsaga, and '/' is for the steps of one; choose another name"
+            for name, outer in (("a/b", "a"), ("s/t/x", "s/t"))
+        ],
+    ),
     "no name": ({"steps": [{"operation": "work"}]}, ["steps.0: name: Field required"]),
     "no object": ({"steps": [step("a"), 3]}, ["steps.1: must be an object"]),
     "an unknown field": (
