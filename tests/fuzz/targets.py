@@ -28,7 +28,7 @@ class Target:
         model: of its input.
         refusals: the types of the failure that a run may end with.
         runs: of which the last sees the input: a sequence's bare id goes on, as new, under its exact type.
-        tells: whether a message may hold what was sent: a plan's step by its name.
+        tells: whether a message may hold what was sent: a plan's step by its name, a run by its id.
         looks: whether an input that fits can be refused too, by whoever looks closer: at a plan's steps, for a run.
     """
 
@@ -72,7 +72,7 @@ def targets() -> Iterator[Target]:
     yield replace(found["onboard-tenant@1.0.0"], type="onboard-tenant@~1")
     yield replace(found["import-catalog@1.0.0"], type="import-catalog", runs=2)
     yield Target("saga", TypeAdapter(Plan), ("InvalidInput", "InvalidPlan"), tells=True, looks=True)
-    yield Target("undo", TypeAdapter(RunRef | str), looks=True)
+    yield Target("undo", TypeAdapter(RunRef | str), tells=True, looks=True)
 
 
 def _target(entry: Any) -> Target:
