@@ -131,6 +131,8 @@ class Control:
     local: dict[asyncio.Future[Any], Local] = field(default_factory=dict)
     early: dict[str, list[tuple[Decision, bool]]] = field(default_factory=dict)
     _arrives: asyncio.Task[None] | None = None
+    _paused_in: int | None = None
+    _lost: asyncio.Task[bool] | None = None
 
     @property
     def ending(self) -> bool:
@@ -148,10 +150,31 @@ class Control:
         held = self.holds.get(DEADLINE)  # or a step of that name
         return self.paused or (held is not None and not held.typed and not held.parked)
 
+    def pause(self) -> None:
+        """Let nothing new begin, until :meth:`unpause`."""
+        if not self.paused:
+            self.paused, self._lost = True, None
+            self._paused_in = workflow.info().get_current_history_length()
+
+    def unpause(self) -> None:
+        """Let it begin."""
+        self.paused = False
+
     async def unpaused(self) -> None:
         """Wait until something new may be scheduled."""
         if self.waits:
             await workflow.wait_condition(lambda: not self.waits)
+
+    async def repeats(self) -> bool:
+        """Say whether a local step isn't new, though the run waits: a task that was lost may have done it before the pause.
+
+        Only in the task in which the pause came is that so; what is ready later was held back.
+        """
+        if not self.paused or self._paused_in != workflow.info().get_current_history_length():
+            return False
+        self._lost = self._lost or asyncio.create_task(lost_a_task())
+        with self.asking():
+            return await asyncio.shield(self._lost)
 
     def begin(self, body: asyncio.Task[object]) -> None:
         """Take the task that runs the author's code; what was asked before ends it at once."""
@@ -175,8 +198,7 @@ class Control:
         """Fail the flow, as its body would, with what the author's signal handler raised."""
         if self.body is not None and not self.ending and self.failed is None:
             self.failed = error
-            self.paused = False
-            self._arrives = asyncio.create_task(self._arrive(self.body))
+            self._arrives = asyncio.create_task(self._arrive(self.body, self.paused))
 
     def refuses(self, *, local: bool) -> bool:
         """Whether nothing new begins in the body, since the run ends; a local step does until that has arrived.
@@ -200,21 +222,22 @@ class Control:
 
     def _end(self) -> None:
         if self.body is not None:
-            self.paused = False
             for one in self.local.values():
                 one.cancel()
-            self._arrives = asyncio.create_task(self._arrive(self.body))
+            self._arrives = asyncio.create_task(self._arrive(self.body, self.paused))
 
-    async def _arrive(self, body: asyncio.Task[object]) -> None:
+    async def _arrive(self, body: asyncio.Task[object], paused: bool) -> None:
         """End the author's code where it waits for something else than local steps.
 
         What those did in a workflow task that Temporal didn't take is done again here, and then undone. An update or a signal
-        is heard before the results that came with it, which local steps may follow: asking lets those in.
+        is heard before the results that came with it, which local steps may follow: asking lets those in. What a pause held
+        back never begins, so that the pause ends only then.
         """
         if not self.local and (self.stopped is not None or self.failed is not None):
             await lost_a_task()
         await row_ended(self.local)
         body.cancel()
+        self.paused = self.paused and not paused
 
     @contextmanager
     def asking(self) -> Iterator[None]:

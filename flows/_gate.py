@@ -41,8 +41,10 @@ class Gate:
         """
         while True:
             await self._guard.check()
-            await self._control.unpaused()
-            if self._guard.pending or self._control.waits:
+            again = local and await self._control.repeats()
+            if not again:
+                await self._control.unpaused()
+            if self._guard.pending or (self._control.waits and not again):
                 continue
             if self._admit(size, local):
                 return

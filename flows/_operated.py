@@ -104,11 +104,13 @@ class Operated:
 
     @workflow.update(name="pause", description="Start no new step or undo")
     def _pause(self, note: Note = _NOBODY) -> None:
-        _hold(self, True)
+        self._asked.pause()
+        _show(self)
 
     @workflow.update(name="unpause", description="Go on after pause")
     def _unpause(self, note: Note = _NOBODY) -> None:
-        _hold(self, False)
+        self._asked.unpause()
+        _show(self)
 
     @workflow.update(name="stop", description="Unwind, then fail as stopped")
     def _stop(self, note: Note = _NOBODY) -> None:
@@ -119,8 +121,7 @@ class Operated:
     @_stop.validator
     def _any_time(self, note: Note = _NOBODY) -> None:
         """Allow it once the flow is known; that there is a validator makes malformed input leave no event."""
-        if self._resolving:
-            raise InvalidInput(_RESOLVING)
+        _must_be_known(self)
 
     @workflow.update(name="retry", description="Run a held step, or a parked undo, again")
     def _retry(self, note: StepNote) -> None:
@@ -215,9 +216,8 @@ async def _fits(flow: Operated, note: StepNote, side: str, value: Any) -> None:
         raise InvalidInput(f"{note.step}: {wrong}")
 
 
-def _hold(flow: Operated, paused: bool) -> None:
-    """Hold new steps and undos back, or let them go."""
-    flow._asked.paused = paused
+def _show(flow: Operated) -> None:
+    """Show in the Temporal UI whether new steps and undos are held back."""
     scope: Scope | None = getattr(flow, "_scope", None)
     if scope is not None:
         scope.run.board.show()
@@ -233,6 +233,13 @@ def _decide(flow: Operated, decision: Decision, *, rejected: bool) -> str | None
     return found[0].name
 
 
+def _must_be_known(flow: Operated) -> None:
+    """Refuse what is asked of a run that may still go on as new, and forget it; what a reset applies again, nobody asks twice."""
+    info = workflow.info()
+    if flow._resolving and info.run_id == info.original_execution_run_id:
+        raise InvalidInput(_RESOLVING)
+
+
 def _must_wait(flow: Operated, name: str) -> None:
     """Refuse a decision that nothing waits for, or more than one approval.
 
@@ -241,8 +248,7 @@ def _must_wait(flow: Operated, name: str) -> None:
     a run that was reset to a point before it.
     """
     control = flow._asked
-    if flow._resolving:
-        raise InvalidInput(_RESOLVING)
+    _must_be_known(flow)
     found = control.waiting(name)
     if len(found) > 1:
         names = ", ".join(approval.name for approval in found)

@@ -287,6 +287,27 @@ async def test_before_a_stop(serve: Serve, world: World, task_queue: str, cache:
 
 
 @pytest.mark.usefixtures("bug")
+async def test_before_a_pause(serve: Serve, world: World, task_queue: str, cache: int) -> None:
+    """So is a pause: what the lost task did isn't new, and is done again in spite of it; what comes after that isn't begun."""
+    async with serve(here, there, lone, cache=cache) as client:
+        world.switch("wait-x2")
+        handle = await start(client, lone, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("x2")
+        pausing = asyncio.create_task(handle.execute_update("pause"))
+        await asyncio.sleep(1)  # the server has it, and tells of it with the next task
+        world.switch("end-x2")
+        while "WORKFLOW_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
+        world.switch("mended")
+        await pausing
+        await handle.cancel()
+        await failure_of(handle, 60)
+    names = [call for call in world.calls if isinstance(call, str)]
+    assert names == ["x0", *(["x1", "x2"] * (len(names) // 2))]
+    assert world.calls[len(names) :] == [("undo", name, "done") for name in ("x2", "x1", "x0")]
+
+
+@pytest.mark.usefixtures("bug")
 async def test_before_a_signal_that_fails(serve: Serve, world: World, task_queue: str, cache: int) -> None:
     """So is a signal: where the author's handler fails, what the lost task did is done again before the flow does."""
     async with serve(here, there, lone, Told, cache=cache) as client:
