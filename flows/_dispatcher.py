@@ -83,6 +83,7 @@ class Dispatching(Operated):
 
     async def _dispatch(self, args: Sequence[RawValue]) -> Json:
         guard = ResetGuard()
+        guard.see_start()
         carried = _carried(args)
         if carried is not None and not carried.plan:
             raise RuntimeError(

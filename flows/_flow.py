@@ -17,6 +17,7 @@ from activities import CounterstepError, DefinitionError, NotSerializable, Resul
 from activities._failure import MESSAGE_LIMIT, Failure, cut, on_wire
 from activities._json import PAYLOAD_LIMIT, Json, size
 from activities._schema import Schema
+from flows._before_reset import take_up
 from flows._control import DEADLINE
 from flows._errors import (
     DeadlineExceeded,
@@ -327,6 +328,7 @@ async def unwind_scope(
         Full: where the history is, before everything was undone.
     """
     run = scope.run
+    await take_up(scope)
     records = await scope.all_records()
     for record in records:
         record.cause = cause if record.undo.cause else None

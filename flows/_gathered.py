@@ -45,7 +45,9 @@ class Undoer:
     undone: tuple[str, ...] = ()
 
 
-async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer()) -> Gathered:
+async def gather(
+    client: Client, run: RunHistory, who: str, by: Undoer = Undoer(), but: str | None = None
+) -> Gathered:
     """Gather all about the flow of a run.
 
     Args:
@@ -53,12 +55,14 @@ async def gather(client: Client, run: RunHistory, who: str, by: Undoer = Undoer(
         run: any of the flow's runs.
         who: wants to know; begins the message.
         by: what the workflow that undoes it knows of itself.
+        but: run id of one that is left out, since it asks itself what the others left.
 
     Raises:
         InvalidInput: when one of its runs, or of its child flows, is open.
     """
     origin = flow_origin(run)
     runs = await lookup.runs_of_flow(client, run.workflow_id, run.run_id, origin)
+    runs = [other for other in runs if other.run_id != but]
     for other in runs:
         if other.status == "running":
             raise InvalidInput(

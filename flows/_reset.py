@@ -66,6 +66,11 @@ class ResetGuard:
         return self._of_reset and not self._noticed_one
 
     @property
+    def passed(self) -> bool:
+        """Whether this run is a reset one that has come to its reset point."""
+        return self._of_reset and self._noticed_one
+
+    @property
     def pending(self) -> bool:
         """Whether a reset was noticed and not yet looked into."""
         return self._pending
@@ -85,7 +90,7 @@ class ResetGuard:
         Raises:
             ResetAfterUndo: naming the steps that were undone.
         """
-        self._see_start()
+        self.see_start()
         if last and self._error is None and self._ends_here():
             await self._undone()  # of the answer nothing counts: this run may have undone something itself
         if self._pending and self._error is None:
@@ -122,8 +127,12 @@ class ResetGuard:
                     one.taken_back = True
                     one.cancel()
 
-    def _see_start(self) -> None:
-        """Notice a reset to before anything was asked of Temporal; where nothing is, replay may run several tasks as one."""
+    def see_start(self) -> None:
+        """Notice a reset to before anything was asked of Temporal; where nothing is, replay may run several tasks as one.
+
+        Who asks something first must call it before that: an update in the same task may have that task end, and be done
+        again without what Temporal knows of the next one.
+        """
         if self._of_reset and not self._asked_at_start:
             self._asked_at_start = True
             if workflow.patched("reset-at-start"):

@@ -221,6 +221,11 @@ class Run:
             finished=workflow.now(),
         )
 
+    @property
+    def undo_names(self) -> set[str]:
+        """The steps whose undo was run in this run."""
+        return {undo.step for undo in self._undos.values()}
+
     def with_undo(self, report: Report[Any, Any]) -> Report[Any, Any]:
         """Give a report with that of its undo, if it has one."""
         undo = self._undos.get(report.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from temporalio import activity
@@ -14,12 +15,13 @@ from activities._json import PAYLOAD_LIMIT, size
 from activities._wire import SENT
 from counterstep.reports import RunHistory
 from flows import _lookup as lookup
+from flows._before_reset import LEFT_BEFORE_RESET
 from flows._earlier import resumable
 from flows._flow import CANCEL
 from flows._gathered import gather
 from flows._in_time import in_time
 from flows._interceptor import wrong_count
-from flows._left import flow_origin
+from flows._left import Left, flow_origin
 from flows._lost import LOST_TASK
 from flows._operated import CHECK
 from flows._plan_read import checked_plan
@@ -29,7 +31,7 @@ from flows._resume import FIND, READ, Found, Owner, RunRef, Taken, TakenOver
 from flows._saga import Saga
 from flows._undo import UndoSpec
 
-_WHO = "resume_from"
+_WHO, _RESET = "resume_from", "what was done before the reset"
 
 
 class Services:
@@ -52,6 +54,7 @@ class Services:
             self.sent,
             self.find,
             self.read,
+            self.left_before_reset,
         ]
 
     @activity.defn(name=RESOLVE)
@@ -180,18 +183,35 @@ class Services:
             raise lookup.owned(name, owner, "go on from that one")
         return await self._left(client, await lookup.read_history(client, ref.workflow_id, ref.run_id))
 
+    @activity.defn(name=LEFT_BEFORE_RESET)
+    async def left_before_reset(self, workflow_id: str, run_id: str) -> TakenOver:
+        """Give the steps that the other runs of a reset run's flow left in place, but no calls of child flows.
+
+        Raises:
+            InvalidInput: when that can't be told.
+        """
+        client = activity.client()
+        run = await lookup.read_history(client, workflow_id, run_id)
+        left = (await gather(client, run, _RESET, but=run_id)).left
+        steps = tuple(step for step in left.steps if not step.flow)
+        return self._filled(run, replace(left, steps=steps), _RESET)
+
     async def _left(self, client: Client, run: RunHistory) -> TakenOver:
         """Give the steps that a run left in place, those that it had taken over itself first."""
-        left = (await gather(client, run, _WHO)).left
-        taken = TakenOver(steps=tuple(self._whole(run, step, step.step in left.tried) for step in left.steps))
+        return self._filled(run, (await gather(client, run, _WHO)).left)
+
+    def _filled(self, run: RunHistory, left: Left, who: str = _WHO) -> TakenOver:
+        taken = TakenOver(
+            steps=tuple(self._whole(run, step, step.step in left.tried, who) for step in left.steps)
+        )
         if size(taken.model_dump(mode="json")) > PAYLOAD_LIMIT:
             raise InvalidInput(
-                f"{_WHO}: run {run.run_id} of {run.workflow_id} left more than one run can take over; "
-                "start without resume_from"
+                f"{who}: run {run.run_id} of {run.workflow_id} left more than one run can take over; "
+                f"{'start without resume_from' if who == _WHO else 'undo it'}"
             )
         return taken
 
-    def _whole(self, run: RunHistory, taken: Taken, tried: bool) -> Taken:
+    def _whole(self, run: RunHistory, taken: Taken, tried: bool, who: str) -> Taken:
         """Fill in what a registered operation says; one whose undo was tried is neither done nor undone."""
         if taken.flow:
             return self._child(run, taken)
@@ -201,7 +221,7 @@ class Services:
                 operation: Op[Any, Any] = self._registry.retrieve(taken.definition)
             except OperationNotFound as error:
                 raise InvalidInput(
-                    f"{_WHO}: step {taken.step} of {run.workflow_id}: {error.message}"
+                    f"{who}: step {taken.step} of {run.workflow_id}: {error.message}"
                 ) from None
             undo = None if taken.header.no_undo else UndoSpec.of(operation)
             update |= {"description": operation.definition.description, "undo": undo}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -147,3 +148,40 @@ async def test_one_that_undid_nothing_goes_on(
             assert await again.result() is None
             assert "WORKFLOW_TASK_FAILED" in await events_of(again)
     assert world.calls[:2] == ["a", "b"] and set(world.calls) == {"a", "b"}
+
+
+@pytest.mark.parametrize("type", ["remote@1.0.0", "remote@^1", "remote"])
+async def test_what_comes_again_before_the_plan_is_known(
+    serve: Serve, world: World, task_queue: str, cache: int, type: str
+) -> None:
+    """Reset to its first task, a saga is told of an approval before it has a plan: it counts."""
+    async with serve(far, FLOWS["remote"], cache=cache) as client:
+        handle: WorkflowHandle[Any, Any] = await client.start_workflow(
+            type, EmptyInput(), id=new_id(), task_queue=task_queue
+        )
+        await approved(handle)
+        await handle.result()
+        again = await reset(client, handle, (await tasks_of(handle))[0])
+        await again.result()
+    assert world.calls == ["a", "b"] * 2
+
+
+@pytest.mark.parametrize("type", ["remote@1.0.0", "remote"])
+async def test_a_pause_that_comes_again(
+    serve: Serve, world: World, task_queue: str, cache: int, type: str
+) -> None:
+    """Reset to its first task, a paused saga is paused: nothing is called until it is told to go on."""
+    async with serve(far, FLOWS["remote"], cache=cache) as client:
+        handle: WorkflowHandle[Any, Any] = await client.start_workflow(
+            type, EmptyInput(), id=new_id(), task_queue=task_queue
+        )
+        await shows(handle, "go", "waiting for approval")
+        await handle.execute_update("pause")
+        again = await reset(client, handle, (await tasks_of(handle))[0])
+        while (await again.query("status"))["state"] != "running, paused":
+            await asyncio.sleep(0.05)
+        assert world.calls == ["a"]
+        await again.execute_update("unpause")
+        await approved(again)
+        await again.result()
+    assert world.calls == ["a", "a", "b"]
