@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from activities import Failure, Status
 from activities._settled import Settled
-from counterstep.reports import UNDOING, Decision, RunHistory, StepHistory
+from counterstep.reports import Decision, RunHistory, StepHistory
 from flows._calls import call_digest
 from flows._carried_step import CarriedStep
 from flows._carry import Carried
@@ -147,12 +147,11 @@ def undos_in(run: RunHistory) -> list[StepHistory]:
     """Give the undos of those steps."""
     last = {step.step: step.last for step in run.forward()}
     undos = [undo for undo in run.steps if undo.is_undo and undo.last > last.get(undo.step, 0)]
-    skips = run.skips if run.workflow_type == UNDOING or unwound(run) else {}
-    return [u for u in undos if u.settled.status in _ENDED_WELL or skips.get(u.step, 0) > u.last]
+    return [u for u in undos if u.settled.status in _ENDED_WELL or run.skipped_undos.get(u.step, 0) > u.last]
 
 
 def unwound(run: RunHistory) -> bool:
-    """Whether a run ended unwinding: a step that an operator skipped at its end was a parked undo."""
+    """Whether a run ended unwinding."""
     told = Told.by(run.failure)
     kept = run.failure is not None and Failure.of(run.failure).type == Kept.__name__
     if run.status == "canceled":
@@ -199,10 +198,8 @@ def skip_of(run: RunHistory, step: str, last: int) -> Decision | None:
         step: its name.
         last: the event with which it was last asked for.
     """
-    undo = run.undo_of(step)
-    parked = undo.last if undo is not None and undo.last > last else None
-    skips = (d for o, d in run.decisions if o > last and (parked is None or o < parked))
-    return next((d for d in skips if d.action == "skip" and d.step == step), None)
+    order, skip = run.skips.get(step, (0, None))
+    return skip if order > last else None
 
 
 def _carried(run: RunHistory, carried: Carried | None) -> Iterator[Taken]:

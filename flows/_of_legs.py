@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from activities._wire import in_leg
-from counterstep.reports import RunHistory
+from counterstep.reports import RunHistory, in_legs
 from flows._carry import Carried
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ def of_legs(
     if not legs:
         return runs, inside
     named = {id: [_inside(child, legs.get(id, 0)) for child in found] for id, found in inside.items()}
-    return [_run(run, legs.get(run.run_id, 0)) for run in runs], named
-
-
-def _run(run: RunHistory, leg: int) -> RunHistory:
-    return replace(run, steps=tuple(replace(step, step=in_leg(step.step, leg)) for step in run.steps))
+    return list(in_legs(runs)), named
 
 
 def _inside(child: Inside, leg: int) -> Inside:

@@ -9,12 +9,18 @@ from typing import Any
 from activities import Status
 from activities._wire import without_leg
 from counterstep.reports._report import Decision, Delay, Report
-from counterstep.reports._run_history import ChildHistory, RunHistory, StepHistory, TimerHistory
+from counterstep.reports._run_history import (
+    HELD,
+    PARKED,
+    ChildHistory,
+    RunHistory,
+    StepHistory,
+    TimerHistory,
+)
 
 AnyReport = Report[Any, Any]
 
 AGAIN = ": next attempt"
-HELD, PARKED = " is held", " is parked"
 APPROVAL = "approval "
 OURS = ("deadline", "next workflow task")
 _OF_STEPS = ("retry", "skip", "edit", "unwind")

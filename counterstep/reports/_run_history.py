@@ -18,6 +18,7 @@ from counterstep.reports._report import Decision, Execution
 
 UNDO = "/undo"
 OPEN = ("running", "continued_as_new")
+HELD, PARKED = " is held", " is parked"
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,24 @@ class RunHistory:
         return frozenset(timer.name for timer in self.clocks if timer.fired)
 
     @cached_property
-    def skips(self) -> Mapping[str, int]:
-        """Steps that an operator skipped, each with the order of that event."""
-        return {d.step: order for order, d in self.decisions if d.action == "skip" and d.step is not None}
+    def skips(self) -> Mapping[str, tuple[int, Decision]]:
+        """Steps that an operator skipped, not their undos: what was decided last, with the order of that event."""
+        return {step: word for step, word in self._skips if not self._parked(step, word[0])}
+
+    @cached_property
+    def skipped_undos(self) -> Mapping[str, int]:
+        """Steps whose parked undo an operator skipped, each with the order of that event."""
+        return {step: order for step, (order, _) in self._skips if self._parked(step, order)}
+
+    @property
+    def _skips(self) -> Iterator[tuple[str, tuple[int, Decision]]]:
+        return ((d.step, (o, d)) for o, d in self.decisions if d.action == "skip" and d.step is not None)
+
+    def _parked(self, step: str, order: int) -> bool:
+        """Whether it was a step's undo that waited for an operator then: the timer tells, however the run ended."""
+        waits = (f"{step}{PARKED}", f"{step}{HELD}")
+        begun = [timer.name for timer in self.clocks if timer.order < order and timer.name in waits]
+        return begun[-1:] == [waits[0]]
 
     @cached_property
     def carried(self) -> dict[str, Json] | None:

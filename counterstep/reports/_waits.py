@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from activities import Definition, Failure, Status
-from counterstep.reports._asked import AGAIN, APPROVAL, HELD, OURS, PARKED, Asked
+from counterstep.reports._asked import AGAIN, APPROVAL, OURS, Asked
 from counterstep.reports._report import Decision, Kind, Planned, Report
-from counterstep.reports._run_history import RunHistory, TimerHistory
+from counterstep.reports._run_history import HELD, PARKED, RunHistory, TimerHistory
 from counterstep.reports._words import INTERRUPTED
 
 AnyReport = Report[Any, Any]
