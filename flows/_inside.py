@@ -14,7 +14,7 @@ from counterstep.reports import CLAIM, UNDOING, ChildHistory, RunHistory
 from flows import _lookup as lookup
 from flows._calls import call_digest
 from flows._handed import ALL, LEAVES_NOTHING, Handed
-from flows._left import Inside, Left, skip_of, undone_in, unwound
+from flows._left import Inside, Left, merged, skip_of, undone_in, unwound
 from flows._resume import RunRef, Taken
 from flows._undo import NotUndone
 
@@ -55,12 +55,14 @@ class _Known:
 
 async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _Known:
     """Give what a child left, and which of its steps were undone by others than its parent."""
-    if child.status == "completed":
-        handed = Handed.model_validate(child.beside or {})
+    handed = _told(child)
+    if handed is not None:
+        again = await lookup.reset_of(client, child.workflow_id, str(child.run_id))
+        if again is not None:
+            left = await read(again)
+            return _Known(_with_resets(handed, left), left.undone, left.all_tried)
         undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
         return _Known(handed, tuple(step for run in undoing for step in undone_in(run)))
-    if child.failure is not None and Failure.of(child.failure).type in LEAVES_NOTHING:
-        return _Known()
     try:
         run = await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
     except RPCError as error:
@@ -78,6 +80,27 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
     handed = Handed(steps=steps, pivoted=passed)
     decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
     return _Known(handed, left.undone, left.all_tried, decided)
+
+
+def _told(child: ChildHistory) -> Handed | None:
+    """Give what a child left as its parent was told, if the end of the child tells that."""
+    if child.status == "completed":
+        return Handed.model_validate(child.beside or {})
+    nothing = child.failure is not None and Failure.of(child.failure).type in LEAVES_NOTHING
+    return Handed() if nothing else None
+
+
+def _with_resets(handed: Handed, left: Left) -> Handed:
+    """Give what a child left together with its resets, of which its parent was told nothing."""
+    steps = {taken.step: taken for taken in handed.steps}
+    for taken in (taken for taken in left.steps if not taken.flow):
+        before = steps.get(taken.step)
+        undo = before.undo if before else taken.undo
+        steps[taken.step] = merged(before, taken).model_copy(update={"undo": undo})
+    known = len(steps) == len(handed.steps)
+    pivoted = handed.pivoted or any(taken.header.pivot for taken in steps.values())
+    after = handed.after if known else None
+    return handed.model_copy(update={"steps": tuple(steps.values()), "after": after, "pivoted": pivoted})
 
 
 def _inside(run: RunHistory, child: ChildHistory, flow: str, known: _Known) -> Inside:

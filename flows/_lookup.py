@@ -170,6 +170,14 @@ async def runs_of_flow(
     return sorted(left, key=lambda run: (run.started, run.run_id != origin))
 
 
+async def reset_of(client: Client, workflow_id: str, origin: str) -> RunHistory | None:
+    """Read the newest run of a flow that was reset, if it was."""
+    if await newest(client, workflow_id) in (None, origin):
+        return None
+    runs = await runs_of_flow(client, workflow_id, origin, origin)
+    return runs[-1] if len(runs) > 1 or any(run.base for run in runs) else None
+
+
 async def undoing_runs(
     client: Client, workflow_id: str, origin: str, known: str | None = None, but: str | None = None
 ) -> list[RunHistory]:

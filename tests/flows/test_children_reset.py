@@ -1,0 +1,126 @@
+"""Child flows that were reset after their root had closed: `undo` of the root sees what their resets did and undid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from temporalio import workflow
+
+from activities import EmptyInput
+from flows import Dag, Sequence, saga, start
+from tests.conftest import Serve
+from tests.support import World, causes, eventually, failure_of, new_id, reset
+from tests.undoing import done, undo, undo_fails
+
+with workflow.unsafe.imports_passed_through():
+    from tests.sagas.operations import Given, patient, work
+
+
+@saga(id="part", version="1.0.0")
+def part(dag: Dag, params: EmptyInput) -> None:
+    """a, b, c."""
+    for name in "abc":
+        dag.append(name, patient, {})
+
+
+class Part(Sequence[EmptyInput, None], id="part-in-a-row", version="1.0.0"):
+    """The same as a sequence."""
+
+    async def run(self, input: EmptyInput) -> None:
+        for name in "abc":
+            await self.execute(patient, Given(), step=name, force=True)
+
+
+def around(child: Any) -> Any:
+    """Make a saga of a step and a child."""
+
+    @saga(id="combo", version="1.0.0")
+    def combo(dag: Dag, params: EmptyInput) -> None:
+        """First a step, then a child."""
+        dag.append("first", work, {})
+        dag.flow("f", child, {})
+
+    return combo
+
+
+CHILDREN = pytest.mark.parametrize("child", [part, Part], ids=["saga", "sequence"])
+
+
+def told(world: World, before: int) -> list[tuple[str, str]]:
+    """Give what each undo was told, in order."""
+    return [(c[0].removeprefix("undo "), c[1]) for c in world.calls[before:] if isinstance(c, tuple)]
+
+
+@CHILDREN
+async def test_what_a_reset_of_a_child_undid_is_not_undone_again(
+    serve: Serve, world: World, task_queue: str, child: Any
+) -> None:
+    """docs/undo.md: reset, the child failed at c and undid b and a: `undo` of the root undoes c of the first run, and first."""
+    combo = around(child)
+    async with serve(work, patient, child, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        world.switch("fail-c")
+        again = await reset(client, client.get_workflow_handle(f"{root.id}/f"), 4)
+        assert causes(await failure_of(again, 60))[0][0] == "RolledBack"
+        assert told(world, 0) == [("b", "done"), ("a", "done")]
+        before = len(world.calls)
+        assert await undo(client, task_queue, root) == done("f/c", "first", already=("f/b", "f/a"))
+        assert told(world, before) == [("f/c", "unknown"), ("first", "done")]
+        result = await undo(client, task_queue, root)
+    assert (result["undone"], sorted(result["already_undone"])) == ([], ["f/a", "f/b", "f/c", "first"])
+
+
+@CHILDREN
+async def test_what_a_reset_of_a_child_did_is_undone_once(
+    serve: Serve, world: World, task_queue: str, child: Any
+) -> None:
+    """docs/undo.md: reset, the child completed again: each of its steps is undone once, and in its place."""
+    combo = around(child)
+    async with serve(work, patient, child, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        await (await reset(client, client.get_workflow_handle(f"{root.id}/f"), 4)).result()
+        assert await undo(client, task_queue, root) == done("f/c", "f/b", "f/a", "first")
+    assert told(world, 0) == [(name, "done") for name in ("f/c", "f/b", "f/a", "first")]
+
+
+async def test_what_a_reset_of_a_child_did_that_had_left_nothing(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """The child failed before anything took effect; reset, it completed: `undo` of the root undoes that."""
+    world.switch("fail-a")
+    combo = around(part)
+    async with serve(work, patient, part, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(root, 60))[0][0] == "RolledBack"
+        world.switch("fail-a", on=False)
+        before = len(world.calls)
+        again = await reset(client, client.get_workflow_handle(f"{root.id}/f"), 4)
+        await again.result()
+        result = await undo(client, task_queue, root)
+    assert result == done("f/c", "f/b", "f/a", already=("first",))
+    assert told(world, before) == [(name, "done") for name in ("f/c", "f/b", "f/a")]
+
+
+@CHILDREN
+async def test_a_reset_of_a_child_that_is_open_is_named(
+    serve: Serve, world: World, task_queue: str, child: Any
+) -> None:
+    """docs/undo.md: one that is open is named: let it end first; nothing is undone meanwhile."""
+    combo = around(child)
+    async with serve(work, patient, child, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        world.switch("hold-b")
+        again = await reset(client, client.get_workflow_handle(f"{root.id}/f"), 4)
+        await eventually(lambda: world.calls.count("b") == 2)
+        kind, message = await undo_fails(client, task_queue, root)
+        assert (kind, message) == (
+            "InvalidInput",
+            f"undo: run {again.run_id} of {again.id} is still open; let it end, or end it, first",
+        )
+        world.switch("go-b")
+        await again.result()
+    assert told(world, 0) == []
