@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -46,6 +46,10 @@ class Spot:
     sampled: bool = True
     part: int = 0
     name: str = ""
+
+    def later(self, number: int) -> Spot:
+        """Give where the span of a later undo of the same step stands; the first one, number 0, stands here."""
+        return replace(self, span=_digest("undo", self.span, str(number), size=16)) if number else self
 
     def context(self) -> SpanContext:
         """Give it as OpenTelemetry has it."""

@@ -77,6 +77,7 @@ class Asked:
     def told(self, report: AnyReport, step: StepHistory) -> AnyReport:
         """Give a step's report with what was asked about it, and how long it stood still."""
         delays = self._delays.get(f"{step.step}.undo" if step.is_undo else step.step, ())
+        delays = _between(delays, step.order, step.until) if step.is_undo else delays
         return _told(report, delays, self._about(step), step.last)
 
     def told_of_child(self, report: AnyReport, child: ChildHistory, until: int | None) -> AnyReport:
@@ -103,9 +104,11 @@ class Asked:
         decisions = self._of_steps.get(step.step, [])
         if not decisions:
             return []
-        undo = step if step.is_undo else self._run.undo_of(step.step)
-        from_ = undo.order if undo is not None else None
-        return [(o, d) for o, d in decisions if (from_ is not None and o > from_) is step.is_undo]
+        if step.is_undo:
+            return _between(decisions, step.order, step.until)
+        undos = self._run.undos_of(step.step)
+        of_undos = {o for undo in undos for o, _ in _between(decisions, undo.order, undo.until)}
+        return [(o, d) for o, d in decisions if o not in of_undos]
 
 
 def _told(

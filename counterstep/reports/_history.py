@@ -122,8 +122,7 @@ class _Making:
         return [*found, *(Leaf(alone[n].order, alone[n].header.flows, r) for n, r in self._alone.items())]
 
     def _step(self, step: StepHistory) -> AnyReport:
-        run, settled, header = self._run, step.settled, step.header
-        undo = None if step.is_undo else run.undo_of(step.step)
+        settled, header = step.settled, step.header
         identity = self._identity(step)
         undone = identity.model_copy(update={"step": f"{identity.step}.undo"}) if step.is_undo else identity
         report: AnyReport = Report(
@@ -152,7 +151,17 @@ class _Making:
             spot=step_spot(identity, header, undo=step.is_undo),
         )
         report = self._asked.told(report, step)
-        return report if undo is None else replace(report, undo=self._step(undo))
+        return report if step.is_undo else self._with_own_undos(report)
+
+    def _with_own_undos(self, report: AnyReport) -> AnyReport:
+        """Give a step's report with its undos: the one of what is in place, and those of its earlier executions."""
+        undos = self._run.undos_of(report.step)
+        if not undos:
+            return report
+        told = [self._step(undo) for undo in undos]
+        told = [replace(one, spot=one.spot and one.spot.later(at)) for at, one in enumerate(told)]
+        undo = told.pop() if undos[-1].until is None else None
+        return replace(report, undo=undo, earlier_undos=tuple(told))
 
     def _is_open(self, step: StepHistory) -> bool:
         """Whether the run that a step is of goes on."""
@@ -243,9 +252,7 @@ class _Making:
         for taken in (run.earlier or {}).get("steps", ()):
             if taken["step"] not in again:
                 header = StepHeader.model_validate(taken["header"])
-                undo = run.undo_of(taken["step"])
-                report = _taken(taken, header, self._namespace)
-                report = report if undo is None else replace(report, undo=self._step(undo))
+                report = self._with_own_undos(_taken(taken, header, self._namespace))
                 yield Leaf(0, header.flows, report)
 
     def _info(self, leaves: list[Leaf]) -> RunInfo:

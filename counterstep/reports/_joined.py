@@ -105,12 +105,18 @@ def _moved(run: RunHistory, offset: int) -> RunHistory:
         return run
     return replace(
         run,
-        steps=tuple(replace(s, order=s.order + offset, last=s.last + offset) for s in run.steps),
+        steps=tuple(_step_moved(step, offset) for step in run.steps),
         inline=tuple(replace(one, order=one.order + offset) for one in run.inline),
         clocks=tuple(replace(t, order=t.order + offset, last=t.last + offset) for t in run.clocks),
         decisions=tuple((order + offset, decision) for order, decision in run.decisions),
         child_runs=tuple(replace(c, order=c.order + offset) for c in run.child_runs),
     )
+
+
+def _step_moved(step: StepHistory, offset: int) -> StepHistory:
+    until = None if step.until is None else step.until + offset
+    before = tuple(_step_moved(one, offset) for one in step.before)
+    return replace(step, order=step.order + offset, last=step.last + offset, until=until, before=before)
 
 
 def _merged(before: list[StepHistory], after: Iterable[StepHistory]) -> list[StepHistory]:
@@ -119,10 +125,15 @@ def _merged(before: list[StepHistory], after: Iterable[StepHistory]) -> list[Ste
     for step in after:
         known = steps.get((step.step, step.is_undo))
         steps[step.step, step.is_undo] = step if known is None else _again(known, step)
+        undo = None if step.is_undo else steps.get((step.step, True))
+        if undo is not None and undo.until is None:
+            steps[step.step, True] = replace(undo, until=step.order)
     return list(steps.values())
 
 
 def _again(before: StepHistory, after: StepHistory) -> StepHistory:
+    if before.until is not None:
+        return replace(after, before=(*before.before, replace(before, before=()), *after.before))
     failure = before.settled.failure
     return replace(
         after,
@@ -131,6 +142,7 @@ def _again(before: StepHistory, after: StepHistory) -> StepHistory:
         attempts=before.attempts + after.attempts,
         last_failure=after.last_failure or failure,
         earlier=(*before.earlier, before.execution, *after.earlier),
+        before=(*before.before, *after.before),
     )
 
 

@@ -85,7 +85,9 @@ def grafted(
             children.append(grafted(child, name, undos, by, within=where))
         elif name in undos:
             undo = undos.pop(name)
-            children.append(replace(child, undo=replace(undo, step=child.step, in_run=undo.in_run or by)))
+            spot = undo.spot and undo.spot.later(len(child.earlier_undos))
+            undo = replace(undo, step=child.step, in_run=undo.in_run or by, spot=spot)
+            children.append(replace(child, undo=undo))
         else:
             children.append(child)
     return replace(flow, children=tuple(children))

@@ -216,7 +216,8 @@ class Report(Generic[In, Out]):
         finished: when it ended, aware.
         attempts: how many executions there were.
         worker: identity of the last worker.
-        undo: the report of its undo.
+        undo: the report of its undo; of what is in place, or was.
+        earlier_undos: of what its earlier executions did, oldest first: what is ``unknown`` is undone before it is edited.
         skipped: the reason, if it was skipped.
         answered_from: the run (workflow id, origin) that its output was taken from.
         saved: what the handler saved last (seed actions: job data).
@@ -251,6 +252,7 @@ class Report(Generic[In, Out]):
     attempts: int | None = None
     worker: str | None = None
     undo: Report[Any, Any] | None = None
+    earlier_undos: tuple[Report[Any, Any], ...] = ()
     skipped: str | None = None
     answered_from: tuple[str, str] | None = None
     saved: Json = None

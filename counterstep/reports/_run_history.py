@@ -44,6 +44,8 @@ class StepHistory:
         earlier: the times it was asked for before the last one.
         in_run: workflow id and run id of the last execution, if another run than the flow's own did it.
         summary: that it was asked for with; of a step the operation's description.
+        until: of an undo, the event with which its step was asked for again: what is in place isn't undone since then.
+        before: of an undo, those of the step's earlier executions, oldest first.
     """
 
     step: str
@@ -64,6 +66,8 @@ class StepHistory:
     earlier: tuple[Execution, ...] = ()
     in_run: tuple[str, str] | None = None
     summary: str = ""
+    until: int | None = None
+    before: tuple[StepHistory, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -269,8 +273,13 @@ class RunHistory:
         return (step for step in self.steps if not step.is_undo)
 
     def undo_of(self, step: str) -> StepHistory | None:
-        """Give a step's undo, if it was ever asked for."""
+        """Give a step's newest undo, if it was ever asked for."""
         return self._undos.get(step)
+
+    def undos_of(self, step: str) -> tuple[StepHistory, ...]:
+        """Give all undos of a step, one for each of its executions that was undone, oldest first."""
+        undo = self.undo_of(step)
+        return () if undo is None else (*undo.before, undo)
 
     @cached_property
     def _undos(self) -> dict[str, StepHistory]:

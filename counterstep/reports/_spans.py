@@ -181,8 +181,12 @@ class _Flow:
                 yield from self._step(child, child.spot, place)
             elif child.kind in (Kind.WAIT, Kind.APPROVAL):
                 yield from self._unscheduled(child, place)
-            if child.undo is not None and child.undo.spot is not None:
-                yield from self._step(child.undo, child.undo.spot, place)
+            yield from self._undos(child, place)
+
+    def _undos(self, report: AnyReport, place: _Place) -> Iterator[ReadableSpan]:
+        for undo in (*report.earlier_undos, report.undo):
+            if undo is not None and undo.spot is not None:
+                yield from self._step(undo, undo.spot, place)
 
     def _inline(self, report: AnyReport, outer: _Place) -> Iterator[ReadableSpan]:
         """Give the spans of a flow that is no run of its own, and of all in it; undos alone, of a child's steps, are none."""

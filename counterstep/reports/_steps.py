@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,8 @@ class _Step:
     carried: Verdict = Verdict()
     last_failure: Failure | None = None
     summary: str = ""
+    until: int | None = None
+    before: tuple[StepHistory, ...] = ()
     earlier: list[Execution] = field(default_factory=list)
 
     @property
@@ -147,7 +149,7 @@ class Steps:
         if not (failed or (result and _enveloped(result[0]))):
             return
         key, kind = about["activity_id"], about["activity_type"]
-        known = self._steps.get(key)
+        known, latest = self._going_on(key), self._steps.get(key)
         before = known.verdict if known else Verdict()
         failure = exception_of(attributes.failure) if failed else None
         settled = (
@@ -155,8 +157,8 @@ class Steps:
         )
         told = settled.envelope or {}
         header, args = _header(told), (told.get("input"),)
-        if known is not None and settled.envelope is None:
-            header, args = known.header, known.args
+        if latest is not None and settled.envelope is None:
+            header, args = latest.header, latest.args
         recorded = time_of(event)
         step = self._begin(event, key, kind, header, args, recorded)
         times = _iso(told.get("started"), recorded), _iso(told.get("finished"), recorded)
@@ -171,6 +173,11 @@ class Steps:
             step.header, step.args = _header(told), (told["input"],)
             step.step = step.header.step or step.step
 
+    def _going_on(self, key: str) -> _Step | None:
+        """Give what an execution belongs to; an undo whose step was asked for again isn't that of the next one."""
+        step = self._steps.get(key)
+        return None if step is None or step.until is not None else step
+
     def _begin(
         self,
         event: HistoryEvent,
@@ -180,17 +187,35 @@ class Steps:
         args: tuple[Json, ...],
         asked: datetime,
     ) -> _Step:
-        undo, step = kind.endswith(UNDO), self._steps.get(key)
+        undo, step = kind.endswith(UNDO), self._going_on(key)
         told = args[2 if undo else 1 :]
         before = Verdict.from_json(told[0]) if told else step.verdict if step else Verdict()
         if step is None:
-            name = header.step or (key.removesuffix(".undo") if undo else key)
-            step = self._steps[key] = _Step(name, kind, header, args, asked, event.event_id, asked)
-            step.summary = description_in(summary_of(event), key, kind)
+            step = self._steps[key] = self._new(event, key, kind, header, args, asked)
         else:
             step.again()
+        undone = None if undo else self._going_on(f"{key}.undo")
+        if undone is not None:
+            undone.until = event.event_id
         step.args, step.open, step.last, step.carried = args, True, event.event_id, before
         step.asked = asked
+        return step
+
+    def _new(
+        self,
+        event: HistoryEvent,
+        key: str,
+        kind: str,
+        header: StepHeader,
+        args: tuple[Json, ...],
+        asked: datetime,
+    ) -> _Step:
+        name = header.step or (key.removesuffix(".undo") if kind.endswith(UNDO) else key)
+        step = _Step(name, kind, header, args, asked, event.event_id, asked)
+        step.summary = description_in(summary_of(event), key, kind)
+        over = self._steps.get(key)
+        if over is not None:
+            step.before = (*over.before, replace(over.history(), before=()))
         return step
 
     def _end(self, event: HistoryEvent, attributes: Any, ended: Callable[[Verdict], Settled]) -> None:

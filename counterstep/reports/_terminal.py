@@ -14,6 +14,7 @@ from counterstep.reports._words import has_answered, name_of, state_of_step, sta
 
 AnyReport = Report[Any, Any]
 _PAUSE = "next attempt"
+_EARLIER = "undo before it ran again"
 _WORTH_IT = timedelta(seconds=1)
 _COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.UNKNOWN: "magenta", Status.SKIPPED: "yellow"}
 
@@ -34,6 +35,8 @@ def _branches(tree: Tree, report: AnyReport) -> None:
         branch = tree.add(_line(child))
         _told(branch, child)
         _branches(branch, child)
+        for undo in child.earlier_undos:
+            _told(branch.add(_line(undo, _EARLIER)), undo)
         if child.undo is not None:
             _told(branch.add(_line(child.undo, "undo")), child.undo)
 
@@ -71,7 +74,7 @@ def _colour(report: AnyReport) -> str:
 
 def _state(report: AnyReport, name: str | None) -> str:
     """Give the state that a line shows; a step's own, since its undo has a line of its own."""
-    if name == "undo":
+    if name is not None:
         skipped = report.outcome is Status.SKIPPED
         return "undone, nothing to do" if skipped and not report.decisions else state_of_undo(report)
     if report.run is not None and report.outcome is None:

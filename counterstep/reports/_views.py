@@ -91,6 +91,7 @@ def _more(report: AnyReport) -> dict[str, Json]:
         "metadata": report.metadata,
         "lastFailure": _failure(report.last_failure),
         "earlier": [_execution(one) for one in report.earlier],
+        "earlierUndos": [tree_json(undo) for undo in report.earlier_undos],
         "delays": [_delay(one) for one in report.delays],
         "decisions": [_decision(one) for one in report.decisions],
         "inRun": list(report.in_run) if report.in_run else None,
