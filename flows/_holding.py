@@ -13,7 +13,7 @@ from temporalio import workflow
 from activities._json import Json
 from flows._control import Note
 from flows._policy import Policy
-from flows._status import Board, leave_memo
+from flows._status import Board, drop_memo, leave_memo
 
 
 class Action(StrEnum):
@@ -124,5 +124,8 @@ async def decided(holds: dict[str, Hold], hold: Hold, policy: Policy, board: Boa
     board.put_back(hold.step, before)
     left = next(iter(holds.values()), None)
     said = f"{hold.step}: {hold.action}{hold.note or ''}"
-    leave_memo(left.state if left else "running", f"{left.step} waits; {said}" if left else said, [])
+    if left is None:
+        drop_memo()
+    else:
+        leave_memo(left.state, f"{left.step} waits; {said}", [])
     return hold
