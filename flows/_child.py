@@ -117,8 +117,8 @@ class ExecutingChild:
             asyncio.CancelledError: when a cancel arrived meanwhile, or before it was started.
         """
         spec, run = self._spec, self._run
-        run.board.set(spec.name, "running")
         try:
+            await run.begins(spec.name)
             starting, cancelled = await self._begun()
         except asyncio.CancelledError:
             run.board.drop(spec.name)

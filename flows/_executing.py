@@ -109,8 +109,8 @@ class Executing:
             OperationFailed: with its report.
             asyncio.CancelledError: when a cancel arrived meanwhile, or before it was scheduled.
         """
-        self._run.board.set(self._spec.name, "running")
         try:
+            await self._run.begins(self._spec.name, local=self._spec.local)
             settled, cancelled = await settle(self._run.gate, self._spec.call(), self._run.has_room)
         except asyncio.CancelledError:
             if self._record is not None:

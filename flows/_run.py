@@ -161,6 +161,20 @@ class Run:
         size = self.info.get_current_history_size() + self._undo_bytes
         return events <= EVENT_LIMIT and size <= BYTE_LIMIT
 
+    async def begins(self, step: str, *, local: bool = False) -> None:
+        """Show that a step begins: what waits for the end of a pause hasn't, and doesn't if the run ends meanwhile.
+
+        Raises:
+            asyncio.CancelledError: when the run ends while it waits.
+            ResetAfterUndo: when the run was reset after something in it was undone.
+        """
+        if self.control.waits:
+            await self.guard.check()  # as the gate does: a pause doesn't put off what a reset is told
+            await self.control.unpaused()
+            if self.control.refuses(local=local):
+                raise asyncio.CancelledError("the run is ending")
+        self.board.set(step, "running")
+
     def holds(self, policy: Policy) -> bool:
         """Whether a failed step waits for an operator."""
         ends = self.control.ending or self.unwind_asked
