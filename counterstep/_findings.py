@@ -227,17 +227,22 @@ def _held(run: WorkflowExecution, one: Waiting, reason: str) -> Finding:
     """Say what waits; why a deadline does, or what never began, only the memo tells."""
     named, _, said = reason.partition(": ")
     why = _line(one.why or (said if named == one.step else ""))
-    given = quote(json.dumps({"step": one.step, "by": "…"}, ensure_ascii=False))
-    update = f"temporal workflow update execute {_of(run)} --input {given} --name"
     undo = "undo of " if one.state == "parked" else ""
     return Finding(
         one.state,
         run.id,
         run.run_id,
         f"{undo}{one.step} ({one.what}) is {one.state}{f': {why}' if why else ''}",
-        tuple(f"{update} {name}" for name in one.updates),
+        tuple(_update(run, one.step, name) for name in one.updates),
         step=one.step,
     )
+
+
+def _update(run: WorkflowExecution, step: str, name: str) -> str:
+    """Write the update of a step; an edit is nothing without an input."""
+    given = {"step": step, **({"input": "…"} if name == "edit" else {}), "by": "…"}
+    text = quote(json.dumps(given, ensure_ascii=False))
+    return f"temporal workflow update execute {_of(run)} --input {text} --name {name}"
 
 
 def _held_run(run: WorkflowExecution, memo: dict[str, Any]) -> Finding:
@@ -252,14 +257,16 @@ def _held_run(run: WorkflowExecution, memo: dict[str, Any]) -> Finding:
 
 
 def _again(run: WorkflowExecution, pending: Pending) -> Finding:
+    """Say what is tried again and again; a stop would change nothing of an undo."""
     why = f": {_line(str(pending.failure.root))}" if pending.failure else ""
     here = f"--activity-id {quote(pending.activity_id)} {_of(run)}"
+    stop = () if pending.is_undo else (f"temporal workflow update execute {_of(run)} --name stop",)
     return Finding(
         "retrying",
         run.id,
         run.run_id,
         f"{pending.activity_id} ({pending.type}) is at attempt {pending.attempt}{why}",
-        (f"temporal activity pause {here}", f"temporal workflow update execute {_of(run)} --name stop"),
+        (f"temporal activity pause {here}", *stop),
         step=pending.activity_id,
     )
 

@@ -186,9 +186,8 @@ def _must_be_held(flow: Operated, note: StepNote, action: Action) -> Hold:
     if action is Action.EDIT and (hold.parked or not hold.typed):
         raise InvalidInput(f"{note.step} is {hold.state} without an input to edit; retry, skip or unwind it")
     if action is Action.UNWIND and not hold.parked and flow._at.run.pivoted:
-        raise InvalidInput(
-            f"{note.step} comes after the pivot, from which there is no way back; retry, edit or skip it"
-        )
+        instead = "retry, edit or skip it" if hold.typed else "retry or skip it"
+        raise InvalidInput(f"{note.step} comes after the pivot, from which there is no way back; {instead}")
     return hold
 
 

@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionDescription
 
 from activities import Failure
 from counterstep.reports._payloads import exception_of
+from counterstep.reports._run_history import UNDO
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Pending:
     failure: Failure | None = None
     next_at: datetime | None = None
     task_queue: str | None = None
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it is an undo."""
+        return self.type.endswith(UNDO)
 
 
 def pending_of(description: WorkflowExecutionDescription) -> list[Pending]:

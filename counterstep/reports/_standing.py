@@ -39,13 +39,15 @@ def waiting_of(
         about = reports.get(name)
         if state == "parked":
             about = undos.get(name) or (about and about.undo)
-        back = state == "parked" or not (run.passed_pivot or about is None or about.kind is Kind.APPROVAL)
+        approval = about is not None and about.kind is Kind.APPROVAL
+        typed = state == "held" and not (approval or asked.is_deadline(name))
+        back = state == "parked" or not (run.passed_pivot or about is None or approval)
         yield Waiting(
             step=_LEG.sub("", name, count=1) if _leg_of(name) == newest else name,
             state=state,
             what=_what(about, flow),
             why=str(about.error.root) if about and about.error else "",
-            updates=("retry", "skip", "unwind") if back else ("retry", "skip"),
+            updates=("retry", "skip", *(("edit",) if typed else ()), *(("unwind",) if back else ())),
         )
 
 

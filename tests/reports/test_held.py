@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from activities import EmptyInput, Retry
+from activities import Context, EmptyInput, Outcome, Retry, operation
 from counterstep._findings import Bounds, Finding, _Looking
 from counterstep.reports import (
     Waiting,
@@ -28,7 +28,7 @@ from tests.longrunning.operations import Held as HeldLegs
 from tests.longrunning.operations import a, b
 from tests.reports.looking import child
 from tests.reports.making import tree
-from tests.support import World, failure_of, new_id
+from tests.support import World, eventually, failure_of, new_id
 from tests.undoing import undo
 
 with workflow.unsafe.imports_passed_through():
@@ -88,6 +88,27 @@ def around_piv(dag: Dag, params: EmptyInput) -> None:
     dag.flow("kid", piv, {})
 
 
+@operation(id="stubborn", version="1.0.0")
+async def stubborn(ctx: Context[World], input: Given) -> None:
+    """Fail if a switch says so; so does its undo, which is tried for ever."""
+    if ctx.deps.is_on(f"fail-{ctx.step}"):
+        raise RuntimeError(f"{ctx.step} down")
+
+
+@stubborn.undo(retry=Retry(max_attempts=0, initial=timedelta(milliseconds=10), factor=1))
+async def undo_stubborn(ctx: Context[World], input: Given, outcome: Outcome[None]) -> None:
+    ctx.deps.record(f"undo {ctx.step}", str(outcome.status))
+    if ctx.deps.is_on(f"fail-undo-{ctx.step}"):
+        raise RuntimeError(f"undo of {ctx.step} down")
+
+
+@saga(id="undoing-for-long", version="1.0.0")
+def undoing_for_long(dag: Dag, params: EmptyInput) -> None:
+    """Two steps."""
+    dag.append("a", stubborn, {})
+    dag.append("c", stubborn, {})
+
+
 FLOWS = (work, Kid, Around, planned_kid, after_the_pivot, late)
 
 
@@ -115,11 +136,11 @@ async def failed(client: Client, id: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def found(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Finding]:
+async def found(client: Client, handle: WorkflowHandle[Any, Any], attempts: int = 5) -> list[Finding]:
     """Give what doctor says of an open run, once the server lists it with its memo."""
     deadline = asyncio.get_running_loop().time() + 60
     while True:
-        looking = _Looking(client, Bounds(timedelta(days=1)), print)
+        looking = _Looking(client, Bounds(timedelta(days=1), attempts), print)
         of_it = [one async for one in looking.open() if one.workflow_id == handle.id]
         if of_it:
             return of_it
@@ -128,9 +149,12 @@ async def found(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Findin
 
 
 def commands(handle: WorkflowHandle[Any, Any], step: str, *names: str) -> tuple[str, ...]:
-    given = f"""--input '{{"step": "{step}", "by": "…"}}'"""
-    update = f"temporal workflow update execute --workflow-id {handle.id} {given} --name"
-    return tuple(f"{update} {name}" for name in names)
+    inputs = {name: '"input": "…", ' if name == "edit" else "" for name in names}
+    update = f"temporal workflow update execute --workflow-id {handle.id}"
+    return tuple(
+        f"""{update} --input '{{"step": "{step}", {inputs[name]}"by": "…"}}' --name {name}"""
+        for name in names
+    )
 
 
 def decided(report: Any) -> list[tuple[str, str | None]]:
@@ -161,7 +185,7 @@ async def test_a_held_child(serve: Serve, world: World, task_queue: str, flow: A
         report = await fetch_report(client, handle.id)
         own = await fetch_report(client, f"{handle.id}/kid~2")
     why = "RuntimeError: two down"
-    updates = ("retry", "skip", "unwind")
+    updates = ("retry", "skip", "edit", "unwind")
     assert held.run is not None and held.run.waiting == (Waiting("kid", "held", "kid@1.0.0", why, updates),)
     assert [(one.kind, one.step, one.what, one.commands) for one in findings] == [
         ("held", "kid", f"kid (kid@1.0.0) is held: {why}", commands(handle, "kid", *updates))
@@ -203,7 +227,7 @@ async def test_no_way_back_is_offered_after_a_pivot(
         findings = await found(client, handle)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await handle.execute_update("unwind", {"step": step})
-    assert [one.commands for one in findings] == [commands(handle, step, "retry", "skip")]
+    assert [one.commands for one in findings] == [commands(handle, step, "retry", "skip", "edit")]
     assert str(refused.value.cause).startswith(f"InvalidInput: {step} comes after the pivot")
 
 
@@ -296,6 +320,8 @@ async def test_a_deadline_held_after_the_pivot(serve: Serve, world: World, task_
         await waits(handle, "held")
         held = await fetch_report(client, handle.id)
         findings = await found(client, handle)
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("unwind", {"step": "deadline"})
         world.switch("go-p")
         await handle.execute_update("retry", {"step": "deadline", "by": "ann"})
         await asyncio.wait_for(handle.result(), 60)
@@ -308,6 +334,8 @@ async def test_a_deadline_held_after_the_pivot(serve: Serve, world: World, task_
             commands(handle, "deadline", "retry", "skip"),
         )
     ]
+    said = "InvalidInput: deadline comes after the pivot, from which there is no way back; retry or skip it"
+    assert str(refused.value.cause) == said
     assert (stood(held), stood(report)) == ([("held", False)], [("held", True)])
     assert decided(report) == [("retry", "ann")]
     assert tree(report) == [
@@ -366,5 +394,23 @@ async def test_what_only_the_memo_tells(dev_address: str) -> None:
                 f"temporal workflow query --workflow-id {handle.id} --type status",
                 f"counterstep report {handle.id}",
             ),
+        )
+    ]
+
+
+async def test_no_stop_is_offered_for_an_undo(serve: Serve, world: World, task_queue: str) -> None:
+    """An undo that is tried again while the run unwinds: a stop would change nothing, so doctor doesn't offer it."""
+    world.switch("fail-c")
+    world.switch("fail-undo-a")
+    async with serve(stubborn, undoing_for_long) as client:
+        handle = await began(client, task_queue, undoing_for_long)
+        await eventually(lambda: world.calls.count(("undo a", "done")) > 2)
+        findings = await found(client, handle, attempts=2)
+        await handle.terminate()
+    assert [(one.kind, one.step, one.commands) for one in findings] == [
+        (
+            "retrying",
+            "a.undo",
+            (f"temporal activity pause --activity-id a.undo --workflow-id {handle.id}",),
         )
     ]
