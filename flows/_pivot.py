@@ -16,7 +16,7 @@ def pivot_problems(plan: Plan, unread: Unread) -> Iterator[str]:
     for step in _after(plan, pivots[0].name) if pivots else ():
         retry = None if "retry" in unread.get(step.name, ()) else step.retry
         if retry is not None and retry.max_attempts == 1:
-            yield f"{step.name}: retry: it comes after the pivot {pivots[0].name}, so it needs retry="
+            yield f"{step.name}: retry: it comes after the pivot {pivots[0].name}, so it needs retry= with more than one attempt"
 
 
 def _after(plan: Plan, pivot: str) -> Iterator[OperationStep]:

@@ -173,7 +173,7 @@ def test_the_pivot_is_checked() -> None:
         two_pivots.plan(EmptyInput())
     assert raised.value.message.split("\n")[1:] == [
         "b: pivot: a is one already; a plan has one at most",
-        "c: retry: it comes after the pivot a, so it needs retry=",
+        "c: retry: it comes after the pivot a, so it needs retry= with more than one attempt",
     ]
 
 

@@ -260,5 +260,5 @@ def test_the_pivot_is_one_and_what_follows_it_is_retried() -> None:
 
     assert mistakes_of(build) == [
         "b: pivot: a is one already; a plan has one at most",
-        "c: retry: it comes after the pivot a, so it needs retry=",
+        "c: retry: it comes after the pivot a, so it needs retry= with more than one attempt",
     ]
