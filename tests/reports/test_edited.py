@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from activities import Status
+from activities._settled import Settled
+from activities._wire import StepHeader
 from counterstep._findings import _in_place
 from counterstep.reports import (
     Report,
@@ -17,6 +22,8 @@ from counterstep.reports import (
     tree_json,
     workflow_report,
 )
+from counterstep.reports._joined import joined
+from counterstep.reports._run_history import RunHistory, StepHistory
 from tests.conftest import Serve
 from tests.reports.looking import child
 from tests.reports.test_views import shown
@@ -105,3 +112,22 @@ async def test_unwound_after_an_edit(serve: Serve, world: World, task_queue: str
     assert b.undo is not None and (b.undo.outcome, b.undo.attempts, b.undo.decisions) == ("done", 1, ())
     assert [(one.action, one.by) for one in b.decisions] == [("edit", "ann")]
     assert [row.step_id for row in workflow_report(report).step_reports] == ["a", "b", "c", "c", "b", "a"]
+
+
+def test_an_undo_is_over_in_whichever_run_its_step_ran_again() -> None:
+    """Undone in one run, done anew and undone in the next, of a flow that went on as new: two undos, each by itself."""
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    made = RunHistory("f@1.0.0", "w", "r1", "r1", "r1", {}, at, status="continued_as_new", events=10)
+    header = StepHeader(run="r1")
+    step = StepHistory("b", "work@1.0.0", header, ({},), at, 5, open=False, last=5, attempts=1)
+    undone = replace(step, type="work@1.0.0/undo", order=7, last=7, ended=Settled(Status.DONE))
+    again = replace(undone, order=6, last=6)
+    first = replace(made, steps=(step, undone))
+    second = replace(made, run_id="r2", status="failed", steps=(replace(step, order=3, last=3), again))
+    for runs, undos in (
+        ((first, replace(second, steps=second.steps[:1])), [(7, 13)]),
+        ((first, second), [(7, 13), (16, None)]),
+    ):
+        whole = joined(runs)
+        assert [(undo.order, undo.until) for undo in whole.undos_of("b")] == undos
+        assert [undo.attempts for undo in whole.undos_of("b")] == [1] * len(undos)
