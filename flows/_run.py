@@ -170,7 +170,8 @@ class Run:
         """
         if self.control.waits:
             await self.guard.check()  # as the gate does: a pause doesn't put off what a reset is told
-            await self.control.unpaused()
+            if not (local and await self.control.repeats()):
+                await self.control.unpaused()
             if self.control.refuses(local=local):
                 raise asyncio.CancelledError("the run is ending")
         self.board.set(step, "running")
