@@ -256,4 +256,27 @@ MUTANTS = (
         "a run that can't be unwound any more goes on", "flows/_run.py",
         "return events <= EVENT_LIMIT and", "return", "tests/flows/test_limits.py",
     ),
+    _mutant(
+        "the end of a run lets go what a pause held back", "flows/_control.py",
+        "        if not self.local and (self.stopped", "        self.paused = False\n        if not self.local and (self.stopped",
+        "tests/flows/test_paused_ends.py",
+    ),
+    _mutant(
+        "a pause holds back what a lost task did", "flows/_control.py",
+        "            return await asyncio.shield(self._lost)", "            return False",
+        "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
+        "a reset run forgets what was done beyond its reset point", "flows/_before_reset.py",
+        "not run.guard.passed", "True", "tests/flows/test_reset_unwinds.py",
+    ),
+    _mutant(
+        "what failed after a reset had no effect before it", "flows/_before_reset.py",
+        "    _mark_unknown(scope.records, left.steps)\n", "", "tests/flows/test_reset_unwinds.py",
+    ),
+    _mutant(
+        "what a reset applies again is refused until the plan is known", "flows/_operated.py",
+        "flow._resolving and info.run_id == info.original_execution_run_id", "flow._resolving",
+        "tests/flows/test_reset_updates.py",
+    ),
 )  # fmt: skip
