@@ -57,12 +57,7 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
     """Give what a child left, and which of its steps were undone by others than its parent."""
     handed = _told(child)
     if handed is not None:
-        again = await lookup.reset_of(client, child.workflow_id, str(child.run_id))
-        if again is not None:
-            left = await read(again)
-            return _Known(_with_resets(handed, left), left.undone, left.all_tried)
-        undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
-        return _Known(handed, tuple(step for run in undoing for step in undone_in(run)))
+        return await _since(client, child, handed, read)
     try:
         run = await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
     except RPCError as error:
@@ -80,6 +75,29 @@ async def _left(client: Client, child: ChildHistory, who: str, read: Read) -> _K
     handed = Handed(steps=steps, pivoted=passed)
     decided = frozenset(taken.step for taken in steps) if unwound(run) else left.decided
     return _Known(handed, left.undone, left.all_tried, decided)
+
+
+async def _since(client: Client, child: ChildHistory, handed: Handed, read: Read) -> _Known:
+    """Give what a child left that told its parent, and what became of it since."""
+    again = await lookup.reset_of(client, child.workflow_id, str(child.run_id))
+    if again is not None:
+        left = await read(again)
+        return _Known(_with_resets(handed, left), left.undone, left.all_tried)
+    if any("/" in taken.step for taken in handed.steps) and (run := await _still_there(client, child)):
+        left = await read(run)  # children of its own may have been undone, or reset, by themselves
+        return _Known(handed, left.undone, left.all_tried)
+    undoing = await lookup.undoing_runs(client, child.workflow_id, str(child.run_id))
+    return _Known(handed, tuple(step for run in undoing for step in undone_in(run)))
+
+
+async def _still_there(client: Client, child: ChildHistory) -> RunHistory | None:
+    """Read the run that a child ended as, if its history isn't gone."""
+    try:
+        return await lookup.newest_of_chain(client, child.workflow_id, child.run_id)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return None
 
 
 def _told(child: ChildHistory) -> Handed | None:

@@ -32,6 +32,13 @@ class Part(Sequence[EmptyInput, None], id="part-in-a-row", version="1.0.0"):
             await self.execute(patient, Given(), step=name, force=True)
 
 
+@saga(id="mid", version="1.0.0")
+def mid(dag: Dag, params: EmptyInput) -> None:
+    """A step, then that as a child."""
+    dag.append("m", work, {})
+    dag.flow("deep", part, {})
+
+
 def around(child: Any) -> Any:
     """Make a saga of a step and a child."""
 
@@ -124,3 +131,34 @@ async def test_a_reset_of_a_child_that_is_open_is_named(
         world.switch("go-b")
         await again.result()
     assert told(world, 0) == []
+
+
+async def test_what_a_reset_of_a_childs_child_undid_is_not_undone_again(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """docs/undo.md: the child's own child was reset, failed and undid itself: `undo` of the root undoes the rest."""
+    combo = around(mid)
+    async with serve(work, patient, part, mid, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        world.switch("fail-c")
+        again = await reset(client, client.get_workflow_handle(f"{root.id}/f/deep"), 4)
+        assert causes(await failure_of(again, 60))[0][0] == "RolledBack"
+        result = await undo(client, task_queue, root)
+    assert result == done("f/deep/c", "f/m", "first", already=("f/deep/b", "f/deep/a"))
+    assert [name for name, _ in told(world, 0)] == ["b", "a", "f/deep/c", "f/m", "first"]
+
+
+async def test_a_childs_child_that_was_undone_alone_is_not_undone_again(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """docs/undo.md: the root left it in place, so it could be undone by itself: `undo` of the root then undoes the rest."""
+    combo = around(mid)
+    async with serve(work, patient, part, mid, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        deep = client.get_workflow_handle(f"{root.id}/f/deep")
+        assert await undo(client, task_queue, deep) == done("c", "b", "a")
+        result = await undo(client, task_queue, root)
+    assert result == done("f/m", "first", already=("f/deep/c", "f/deep/b", "f/deep/a"))
+    assert [name for name, _ in told(world, 0)] == ["c", "b", "a", "f/m", "first"]
