@@ -21,10 +21,11 @@ _WHY = "done before the reset, beyond its point; start undo of this workflow, wh
 async def take_up(scope: Scope) -> None:
     """Take up what the runs before a reset left, as this one's own; what can't be undone in order is named as not undone.
 
-    A run that went on as new after its reset doesn't know of it any more.
+    A run that went on as new after its reset doesn't know of it any more; a later leg of a long-running operation, which
+    gives names anew, asks nothing.
     """
     run = scope.run
-    if scope.path or not run.guard.passed:
+    if scope.path or run.leg or not run.guard.passed:
         return
     try:
         left: TakenOver = await ask(
