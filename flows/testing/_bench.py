@@ -15,7 +15,7 @@ from uuid import uuid4
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from flows.testing._bugs import BodyFailed
-from flows.testing._cases import Faults
+from flows.testing._planning import Faults
 from flows.testing._trial import Trial
 from flows.testing._worker import FlowWorker, Ran, cancelled
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from activities import Unrecoverable
-from flows._policy import Policy
 from flows.testing import _faults as faults
 from flows.testing._faults import Fault
-from flows.testing._modes import RESTARTS, UNDO_CANCELS, Mode
+from flows.testing._modes import RESTARTS, Mode
+from flows.testing._planning import LEFT_ALONE, Case, Planning
 from flows.testing._steps import Step
 from flows.testing._trial import Place
 
-Faults = Mapping[Place, Sequence[Fault]]
-NOTHING: frozenset[str] = frozenset()
 _NEVER_AGAIN = "it is never dispatched again"
 _WITHOUT_EFFECT = frozenset(
     (
@@ -29,157 +27,8 @@ _WITHOUT_EFFECT = frozenset(
         Mode.RESTART_BEFORE,
     )
 )
-_LEFT_ALONE = "no failure that the policy unwinds leaves it to be undone"
+_HOLDS_UP = "a local step that waited for its siblings would hold up the task that they begin in"
 _KEEPS_ASKING = "the time-skipping server keeps asking the worker that is gone"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One run of a sweep.
-
-    Attributes:
-        step: that it is about.
-        mode: of going wrong.
-        faults: what goes wrong.
-        ends: the states in which it may end.
-        failed: the steps that fail in it; ``None`` where that is left open.
-        stuck: the steps that it can't undo.
-        others: steps that the run is about as well.
-        leaves: whether its world is left open: the policy doesn't undo what is unknown, the flow goes on without it, or
-            ``undo`` would have to finish it.
-    """
-
-    step: str
-    mode: Mode
-    faults: Faults
-    ends: frozenset[str]
-    failed: frozenset[str] | None = NOTHING
-    stuck: frozenset[str] = NOTHING
-    others: frozenset[str] = NOTHING
-    leaves: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name it: what goes wrong where."""
-        return "; ".join(f"{place}: {', '.join(f.name for f in fs)}" for place, fs in self.faults.items())
-
-
-@dataclass(frozen=True)
-class Planning:
-    """Makes the cases of a flow.
-
-    Attributes:
-        steps: of the flow, by name, in the order in which they began.
-        policy: of the flow.
-        skips_time: whether the server skips time.
-        survives: steps whose failure the flow catches.
-        late: steps whose operation has no effect any more once it was undone.
-    """
-
-    steps: Mapping[str, Step]
-    policy: Policy
-    skips_time: bool
-    survives: frozenset[str] = field(default=NOTHING)
-    late: frozenset[str] = field(default=NOTHING)
-
-    def cases(self, step: Step, mode: Mode) -> list[Case] | str:
-        """Give the runs for a step and a mode; or why there are none."""
-        if step.skipped and mode not in _WITHOUT_EFFECT:
-            return "it is skipped, and has no effect"
-        return _MAKERS[mode](self, step)
-
-    def after_failure(self, step: Step) -> frozenset[str]:
-        """Say how the run ends when a step fails for good."""
-        if step.name in self.survives:
-            return frozenset({"completed"})
-        if step.pivoted or self._keeps:
-            return frozenset({"kept"})
-        return frozenset({"rolled_back", "kept"} if step.races else {"rolled_back"})
-
-    @property
-    def _keeps(self) -> bool:
-        policy = self.policy
-        held = policy.on_failure == "hold" and policy.then == "keep"
-        return policy.on_failure in ("keep", "continue") or held
-
-    @property
-    def waits(self) -> bool:
-        """Whether a failure waits for an operator, or for a time that a server that doesn't skip it won't see."""
-        policies = [self.policy, *(step.policy for step in self.steps.values())]
-        holds = any(policy.on_failure == "hold" or policy.on_undo_failure == "park" for policy in policies)
-        return (holds or any(step.one_way for step in self.steps.values())) and not self.skips_time
-
-    def failing(self, step: Step, mode: Mode, *injected: Fault, unknown: bool = False) -> list[Case]:
-        """Give the run in which a step fails for good."""
-        never = unknown and step.policy.undo_failed_step == "never"
-        leaves = never or step.name in self.survives
-        places = {Place(step.name): injected}
-        found = self.after_failure(step)
-        return [Case(step.name, mode, places, found, frozenset({step.name}), leaves=leaves)]
-
-    def going_on(self, step: Step, mode: Mode, *injected: Fault) -> list[Case]:
-        """Give the run in which a step goes wrong and then well."""
-        return [Case(step.name, mode, {Place(step.name): injected}, frozenset({"completed"}))]
-
-    def cancelled(self, step: Step, mode: Mode, fault: Fault) -> list[Case]:
-        """Give the run that is cancelled around a step; what else is in flight may be interrupted."""
-        ends = frozenset({"cancelled"})
-        never = step.policy.undo_failed_step == "never"  # and what it hits has an unknown outcome
-        leaves = step.one_way or never
-        return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=leaves)]
-
-    def undoing(self, step: Step, mode: Mode, *injected: Fault) -> list[Case] | str:
-        """Give the run in which the undo of a step goes wrong."""
-        if not step.undoable:
-            return "it has no undo"
-        found = self.trigger(step)
-        if isinstance(found, str):
-            return found
-        failing, fault = found
-        places = {Place(failing.name): (fault,), Place(step.name, undo=True): injected}
-        ends, failed = self.after_failure(failing), frozenset({failing.name})
-        inner_unwinds = bool(failing.flow)  # the flow around it could still have gone on, and is cancelled
-        if mode in UNDO_CANCELS and inner_unwinds:
-            return [Case(step.name, mode, places, ends | {"cancelled"}, failed=None)]
-        return [Case(step.name, mode, places, ends, failed)]
-
-    def trigger(self, step: Step) -> tuple[Step, Fault] | str:
-        """Give what has to fail so that a step is undone: the first step after it, or itself after its effect.
-
-        So no other undo than those of steps before it can be to blame.
-        """
-        found = self.triggers(step)
-        later = [one for one in found if one[0] is not step]
-        return next(iter(later or found), _LEFT_ALONE)
-
-    def triggers(self, step: Step) -> list[tuple[Step, Fault]]:
-        """Give all failures after which a step is undone; the last one leaves the most to undo."""
-        if step.skipped:
-            return []
-        own = self.undoes_unknown(step)
-        there = [s for s in self.steps.values() if step.name in s.before - s.gone]
-        later = [s for s in there if self._unwinds(s)]
-        itself = [(step, faults.error(after=True))] if own else []
-        return [*itself, *((other, faults.error()) for other in later)]
-
-    def undoes_unknown(self, step: Step) -> bool:
-        """Whether a step is undone where its own outcome is unknown."""
-        return self._unwinds(step) and step.policy.undo_failed_step != "never"
-
-    def beside(self, step: Step, failing: Step) -> Step | None:
-        """Give another step that is undone after the same failure: at once with this one, or right before or after it."""
-        names = list(self.steps)
-        there = [self.steps[name] for name in names if name in failing.before - failing.gone - {step.name}]
-        at = names.index(step.name)
-
-        def far(other: Step) -> tuple[bool, bool, int]:
-            steps = names.index(other.name) - at
-            return other.name not in step.siblings, steps < 0, abs(steps)
-
-        return min((s for s in there if s.undoable and not s.skipped), key=far, default=None)
-
-    def _unwinds(self, step: Step) -> bool:
-        return self.after_failure(step) == {"rolled_back"}
 
 
 def _fails(planning: Planning, step: Step) -> list[Case] | str:
@@ -212,7 +61,7 @@ def _late(planning: Planning, step: Step) -> list[Case] | str:
     if step.name not in planning.late:
         return "`late` doesn't name it: nothing says that it has no effect once it was undone"
     if not planning.undoes_unknown(step):
-        return _LEFT_ALONE
+        return LEFT_ALONE
     late = faults.late(step.name, timedelta(seconds=1 + 4 * step.seconds))
     injected = (late,) if step.attempts == 1 else (late, _for_good())
     return planning.failing(step, Mode.LATE, *injected, unknown=True)
@@ -262,14 +111,12 @@ def _siblings(planning: Planning, step: Step) -> list[Case] | str:
     if not step.siblings:
         return "it has no siblings"
     together = [step]
-    for name, other in planning.steps.items():
-        if (
-            all(name in chosen.siblings for chosen in together)
-            and len(together) < planning.policy.max_parallel
-        ):
+    for other in planning.steps.values():
+        if all(_meet(other, chosen) for chosen in together) and len(together) < planning.policy.max_parallel:
             together.append(other)
     if len(together) == 1:
-        return "the policy lets one step run at once"
+        alone = planning.policy.max_parallel == 1
+        return "the policy lets one step run at once" if alone else _HOLDS_UP
     names = frozenset(other.name for other in together)
     fault = faults.together(asyncio.Barrier(len(names)))
     ends = planning.after_failure(max(together, key=lambda one: (one.pivoted, one.races)))
@@ -282,6 +129,13 @@ def _siblings(planning: Planning, step: Step) -> list[Case] | str:
     return "the flow catches the failure of some of its siblings"
 
 
+def _meet(one: Step, other: Step) -> bool:
+    """Whether two steps may be in flight at once; what waits in a local step holds up those that aren't ready with it."""
+    if one.name not in other.siblings:
+        return False
+    return not (one.local or other.local) or one.before == other.before
+
+
 def _undo_repeated(planning: Planning, step: Step) -> list[Case] | str:
     return planning.undoing(step, Mode.UNDO_REPEATED, faults.repeat())
 
@@ -291,8 +145,10 @@ def _undo_fails(planning: Planning, step: Step) -> list[Case] | str:
     if not step.undoable:
         return "it has no undo"
     triggers = planning.triggers(step)
-    found = [_stuck(step, *trigger, undo=trigger is triggers[-1]) for trigger in triggers]
-    return found or _LEFT_ALONE
+    if not triggers:
+        return LEFT_ALONE
+    found = [*triggers[:-1], *planning.never_happened(step), triggers[-1]]
+    return [_stuck(step, *trigger, undo=trigger is found[-1]) for trigger in found]
 
 
 def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
@@ -302,10 +158,13 @@ def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
 
 
 def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
-    """Let an undo fail after its effect, and that of another step before it; if need be that of the one that failed."""
+    """Let two undos fail: the one that comes first after its effect, since the other may have to wait for that.
+
+    The other one's step is another that is undone, or the one that failed.
+    """
     triggers = planning.triggers(step)
     if not step.undoable or not triggers:
-        return _LEFT_ALONE if step.undoable else "it has no undo"
+        return LEFT_ALONE if step.undoable else "it has no undo"
     failing, fault = triggers[-1]
     other = planning.beside(step, failing)
     if other is None and failing is not step and failing.undoable and planning.undoes_unknown(failing):
@@ -315,10 +174,12 @@ def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
     if "stop" in (step.policy.on_undo_failure, other.policy.on_undo_failure):
         return "the policy stops at the first undo that fails"
     after = faults.error(Unrecoverable("injected, after the effect"), after=True)
+    began = list(planning.steps).index
+    last, first = sorted((step, other), key=lambda one: began(one.name))
     places = {
         Place(failing.name): (fault,),
-        Place(step.name, undo=True): (after,),
-        Place(other.name, undo=True): (faults.error(),),
+        Place(first.name, undo=True): (after,),
+        Place(last.name, undo=True): (faults.error(),),
     }
     names = frozenset({failing.name}), frozenset({step.name, other.name})
     return [Case(step.name, Mode.UNDOS_FAIL, places, frozenset({"stuck"}), *names)]
@@ -389,3 +250,10 @@ _MAKERS: Mapping[Mode, Maker] = {
     Mode.UNDO_RESTART_IN: _in_undo(Mode.UNDO_RESTART_IN, faults.restart, "in"),
     Mode.UNDO_RESTART_AFTER: _in_undo(Mode.UNDO_RESTART_AFTER, faults.restart, "after"),
 }
+
+
+def cases(planning: Planning, step: Step, mode: Mode) -> list[Case] | str:
+    """Give the runs for a step and a mode; or why there are none."""
+    if step.skipped and mode not in _WITHOUT_EFFECT:
+        return "it is skipped, and has no effect"
+    return _MAKERS[mode](planning, step)

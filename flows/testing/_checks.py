@@ -11,7 +11,7 @@ from typing import Any
 from activities import Status
 from counterstep.reports import Report
 from flows._policy import Policy
-from flows.testing._cases import Case
+from flows.testing._planning import Case
 from flows.testing._steps import Step, order_of
 from flows.testing._trial import Trial
 from flows.testing._worker import Ran, leaves_of

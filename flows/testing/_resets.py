@@ -15,9 +15,9 @@ from temporalio.client import Client, WorkflowHandle
 from activities import Status
 from counterstep.reports import Report, fetch_events, read_run
 from flows.testing._bench import Bench, Fresh, told
-from flows.testing._cases import Faults
 from flows.testing._checks import difference
 from flows.testing._coverage import Cell
+from flows.testing._planning import Faults
 from flows.testing._worker import Ran, leaves_of
 
 _ELSEWHERE = Cell("not applicable", why=("it isn't in the history of the newest run",))

@@ -17,10 +17,11 @@ from flows._policy import Policy
 from flows._start import undo
 from flows.testing._alone import not_alone
 from flows.testing._bench import Bench, Fresh, Operator, told
-from flows.testing._cases import Case, Planning
+from flows.testing._cases import cases
 from flows.testing._checks import Expected, difference, problems
 from flows.testing._coverage import Cell, Coverage, NotHeld, Status
 from flows.testing._modes import ALL, RESETS, RESTARTS, Mode
+from flows.testing._planning import Case, Planning
 from flows.testing._resets import After, resets
 from flows.testing._steps import Step, steps_of
 from flows.testing._temporal import Temporal, dev_server
@@ -80,9 +81,12 @@ async def sweep(
     Raises:
         NotHeld: with the table, when a cell is broken or missing, or the sweep itself would show nothing.
         NoSuchStep: when ``steps``, ``survives`` or ``late`` names none of the flow's.
+        ValueError: when ``modes`` names none, or ``parallel`` is below one.
     """
+    if parallel < 1:
+        raise ValueError(f"parallel={parallel}: no run would ever be open; give 1 or more")
     only = None if steps is None else frozenset(steps)
-    asked = _Asked(tuple(modes), only, frozenset(survives), frozenset(late))
+    asked = _Asked(tuple(map(Mode, modes)), only, frozenset(survives), frozenset(late))
     with contextlib.ExitStack() as stack:
         where = temporal or stack.enter_context(dev_server())
         served = [*serve, *_itself(flow, serve)]
@@ -134,7 +138,7 @@ class _Sweep:
     asked: _Asked
     began: float
     cells: dict[tuple[str, Mode], Cell] = field(default_factory=dict)
-    left: dict[tuple[str, str], tuple[Case, Any]] = field(default_factory=dict)
+    left: dict[tuple[str, str, str], tuple[Case, Any]] = field(default_factory=dict)
     runs: int = 0
 
     async def run(self) -> Coverage:
@@ -210,11 +214,11 @@ class _Sweep:
                 yield self._reset(planning, expected, mode, chosen)
                 continue
             for step in chosen:
-                cases = planning.cases(step, mode)
-                if isinstance(cases, str):
-                    self.cells[step.name, mode] = Cell("not applicable", why=(cases,))
+                found = cases(planning, step, mode)
+                if isinstance(found, str):
+                    self.cells[step.name, mode] = Cell("not applicable", why=(found,))
                 else:
-                    yield from (self._case(expected, case) for case in cases)
+                    yield from (self._case(expected, case) for case in found)
 
     async def _again(self, expected: Expected) -> list[str]:
         """Run it without faults once more, in a world of its own, replaying it in each task; say what differs."""
@@ -246,8 +250,8 @@ class _Sweep:
 
     async def _world(self, expected: Expected, case: Case, ran: Ran, fresh: Fresh) -> list[str]:
         """Compare the world with what it must be after such an end; what is stuck is undone first."""
-        if ran.state == "stuck" and case.mode is Mode.UNDO_FAILS and case.failed:
-            self.left[case.step, min(case.failed)] = case, await self.bench.look(fresh.deps)
+        if ran.state == "stuck" and case.mode is Mode.UNDO_FAILS:
+            self.left[case.step, *case.cause] = case, await self.bench.look(fresh.deps)
         if ran.state == "kept" or case.leaves:
             return []
         if ran.state == "stuck":

@@ -161,6 +161,11 @@ def _take_any(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
     shop.sold.pop(next(iter(shop.sold)), None)
 
 
+def _take_newest(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    keys = [key for key in shop.sold if key != "ann"]
+    shop.sold.pop(keys[-1] if keys else "", None)
+
+
 def _trust_the_error(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
     if outcome.error is None or outcome.error.type != "Unrecoverable":
         take_back(shop, ctx, outcome)
@@ -293,6 +298,9 @@ BUGS = {
     ),
     "a missing undo": _bug(sell, None, selling, "fails after its effect", "'card'"),
     "an undo of the wrong thing": _bug(sell, _take_any, selling, "fails after its effect", "'sold': ['card']"),
+    "an undo that takes back the newest": _bug(
+        sell, _take_newest, selling, "undo fails", "undoing card, which never happened, takes back something"
+    ),
     "a leak when the second attempt fails": _bug(
         sell, _trust_the_error, selling, "times out after its effect", "'card'"
     ),

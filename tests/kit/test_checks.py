@@ -13,8 +13,8 @@ from activities import Definition, Failure, Status
 from counterstep.reports import Planned, Report, RunInfo
 from flows import Policy
 from flows.testing import Call, Mode, Place, Ran, error
-from flows.testing._cases import Case
 from flows.testing._checks import Expected, difference, problems
+from flows.testing._planning import Case
 from flows.testing._steps import Step
 from flows.testing._trial import Trial
 

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
 FOUND = [
     "a missing undo",
     "an undo that looks only at what is unknown",
+    "an undo that takes back the newest",
     "an undo that remembers only the last",
     "an operation that takes its own effect for what was before",
     "an operation that comes after its undo",

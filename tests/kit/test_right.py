@@ -10,10 +10,10 @@ import pytest
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities import Context, EmptyInput, Outcome, operation
+    from activities import Context, EmptyInput, Outcome, Unrecoverable, operation
     from flows import Dag, Policy, Sequence, saga
     from flows.testing import QUICK, Coverage, Mode, Temporal
-    from tests.kit.planted import Shop, card, mail, seat, sell, take_back
+    from tests.kit.planted import Shop, card, made, mail, seat, sell, take_back
     from tests.kit.test_strange import letter, sequence, swept
     from tests.sample import FAST
 
@@ -100,6 +100,22 @@ class Days(Sequence[EmptyInput, None], id="days", version="1.0.0"):
         await self.execute(note, input, step="five", force=True)
 
 
+def _take_rack(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    """A rack can't go while something hangs on it."""
+    if "coat" in shop.sold.values():
+        raise Unrecoverable("not empty")
+    take_back(shop, ctx, outcome)
+
+
+rack, coat = made("rack", sell, _take_rack), made("coat", sell, take_back)
+
+
+@saga(id="beside-nested", version="1.0.0")
+def beside_nested(dag: Dag, params: EmptyInput) -> None:
+    """A local step beside steps one after another, which begin in later tasks."""
+    dag.append_parallel(dag.step("note", note, {}), dag.step("node", sequence(seat, card, mail), {}))
+
+
 def wrong(coverage: Coverage) -> dict[tuple[str, Mode], tuple[str, ...]]:
     """Give what a table finds wrong."""
     assert coverage.runs > len(coverage.steps)
@@ -144,3 +160,20 @@ async def test_local_steps_where_time_is_skipped() -> None:
     """Their times are those of a clock that knows nothing of the days: they are in order all the same."""
     coverage = await swept(Days, Temporal(), note, modes=(Mode.FAILS, Mode.UNDO_REPEATED))
     assert wrong(coverage) == {}
+
+
+async def test_an_undo_that_waits_for_another(temporal: Temporal) -> None:
+    """An undo that can't work while a later one failed isn't blamed: of two that fail, the first had its effect."""
+    modes = (Mode.UNDO_FAILS, Mode.UNDOS_FAIL)
+    coverage = await swept(sequence(rack, coat), temporal, rack, coat, modes=modes)
+    assert wrong(coverage) == {}
+    assert [coverage.cell("rack", mode).status for mode in modes] == ["held"] * 2
+
+
+async def test_a_local_step_beside_steps_of_later_tasks(temporal: Temporal) -> None:
+    """It fails together with those that begin with it; those that come later don't wait for it, nor it for them."""
+    coverage = await swept(beside_nested, temporal, note, modes=(Mode.SIBLINGS,))
+    assert coverage.found == []
+    found = {step: coverage.cell(step, Mode.SIBLINGS).status for step in coverage.steps}
+    later = dict.fromkeys(("node/card", "node/mail"), "not applicable")
+    assert found == {"note": "held", "node/seat": "held", **later}

@@ -74,7 +74,9 @@ async def test_every_mode_holds(temporal: Temporal, cache: int) -> None:
     assert {mode for mode in ALL if status[mode].status != "held"} == {Mode.LATE}
     assert status[Mode.LATE] == Cell("not applicable", why=(UNNAMED,))
     assert status[Mode.SIBLINGS].runs == status[Mode.UNDOS_FAIL].runs == 1
-    assert status[Mode.UNDO_FAILS].runs == 2  # its own failure after the effect, and that of mail
+    assert (
+        status[Mode.UNDO_FAILS].runs == 3
+    )  # its own failure after the effect, that of mail, and mail never happened
 
 
 async def test_a_saga_inline_in_a_sequence_holds(temporal: Temporal) -> None:
@@ -333,6 +335,19 @@ async def test_steps_that_are_not_there_are_refused(temporal: Temporal) -> None:
     for named in ("steps", "survives", "late"):
         with pytest.raises(NoSuchStep, match=r"no step 'cart' .*; its steps: "):
             await swept(beside, temporal, **{named: ["cart"]})
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ({"modes": ["explodes"]}, "'explodes' is not a valid Mode"),
+        ({"parallel": 0}, "parallel=0: no run would ever"),
+    ],
+)
+async def test_what_a_sweep_cannot_do_is_refused(temporal: Temporal, named: Any, says: str) -> None:
+    """A mode that there isn't, and no run open at a time: refused before anything runs."""
+    with pytest.raises(ValueError, match=says):
+        await swept(beside, temporal, **named)
 
 
 async def test_inputs_are_made_anew(temporal: Temporal) -> None:
