@@ -25,8 +25,9 @@ async def take_up(scope: Scope) -> None:
     gives names anew, asks nothing.
     """
     run = scope.run
-    if scope.path or run.leg or not run.guard.passed:
+    if scope.path or run.leg or run.took_up or not run.guard.passed:
         return
+    run.took_up = True
     try:
         left: TakenOver = await ask(
             LEFT_BEFORE_RESET, run.info.workflow_id, run.info.run_id,
@@ -58,7 +59,8 @@ def _mark_unknown(records: Iterable[UndoRecord], steps: Iterable[Taken]) -> None
 
 def _beyond(scope: Scope, steps: Iterable[Taken]) -> Iterator[Taken]:
     """Give the steps of which this run has neither done nor undone anything."""
-    mine = {record.step for record in scope.records} | scope.run.undo_names
+    run = scope.run
+    mine = {record.step for record in scope.records} | run.undo_names | run.taken_records.keys()
     return (taken for taken in steps if taken.step not in mine)
 
 

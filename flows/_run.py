@@ -63,6 +63,7 @@ class Run:
         self.pivots: set[str] = set()  # that were passed
         self.planned: dict[str, None] = {}  # steps that plans name, in plan order
         self.unwind_asked = False
+        self.took_up = False  # what the runs before a reset left
         self._undoing: dict[str, datetime] = {}
         self._undos: dict[str, Report[Any, Any]] = {}
         self._order = 0

@@ -193,7 +193,8 @@ class Services:
         client = activity.client()
         run = await lookup.read_history(client, workflow_id, run_id)
         left = (await gather(client, run, _RESET, but=run_id)).left
-        steps = tuple(step for step in left.steps if not step.flow)
+        undone = {step async for step in _undone_inside(client, [run])}
+        steps = tuple(step for step in left.steps if not (step.flow or step.step in undone))
         return self._filled(run, replace(left, steps=steps), _RESET)
 
     async def _left(self, client: Client, run: RunHistory) -> TakenOver:
@@ -264,6 +265,8 @@ async def _undone_inside(client: Client, runs: Iterable[RunHistory]) -> AsyncIte
         undoing = await lookup.undoing_runs(client, child.workflow_id, id)
         for step in (step for run in (*own, *undoing) for step in run.steps if step.is_undo):
             yield f"{child.step}/{step.step}"
+        async for inner in _undone_inside(client, own):
+            yield f"{child.step}/{inner}"
         if any(run.status == "running" for run in own):
             yield f"{child.step} (still open)"
 

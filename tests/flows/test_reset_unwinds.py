@@ -29,10 +29,20 @@ async def back(ctx: Context[World], input: EmptyInput, outcome: Outcome[str]) ->
     ctx.deps.record(f"undo {ctx.step}", outcome.status.value)
 
 
+async def act_by_number(ctx: Context[World], input: int) -> str:
+    return await act(ctx, EmptyInput())
+
+
+async def back_by_number(ctx: Context[World], input: int, outcome: Outcome[str]) -> None:
+    await back(ctx, EmptyInput(), outcome)
+
+
 far = operation(id="far", version="1.0.0")(act)
 far.undo(retry=FAST)(back)
 near = operation(id="near", version="1.0.0", placement="local")(act)
 near.undo(retry=FAST)(back)
+by_number = operation(id="by-number", version="1.0.0")(act_by_number)
+by_number.undo(retry=FAST)(back_by_number)
 STEPS = {"a": far, "b": near, "c": far, "d": far}
 
 
@@ -68,6 +78,38 @@ def pivoted(dag: Dag, params: EmptyInput) -> None:
     """One step is the pivot."""
     dag.append("a", far, {})
     dag.append("p", far, {}, pivot=True)
+
+
+class Kid(Sequence[EmptyInput, None], id="kid", version="1.0.0"):
+    """Two steps."""
+
+    async def run(self, input: EmptyInput) -> None:
+        for name in "xy":
+            await self.execute(far, input, step=name, force=True)
+
+
+class Parent(Sequence[EmptyInput, None], id="parent", version="1.0.0"):
+    """A step before a child, and one after it."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(far, input, step="a")
+        await self.execute(Kid, input, child=True)
+        await self.execute(far, input, step="z", force=True)
+
+
+class Grandparent(Sequence[EmptyInput, None], id="grandparent", version="1.0.0"):
+    """The same as a child."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(Parent, input, child=True)
+
+
+class Resumed(Sequence[int, None], id="resumed", version="1.0.0"):
+    """Two steps, by a number."""
+
+    async def run(self, input: int) -> None:
+        for name in "st":
+            await self.execute(by_number, input, step=f"{name}{input}", force=True)
 
 
 async def ended(client: Client, flow: Any, task_queue: str) -> WorkflowHandle[Any, Any]:
@@ -134,3 +176,35 @@ async def test_what_comes_after_a_pivot_is_named(
         (kind, message), *_ = await reset_to(client, handle, 0)
     assert kind == "Stuck", message
     assert "not undone: p (far@1.0.0): done before the reset" in message
+
+
+@pytest.mark.parametrize(("flow", "path"), [(Parent, ""), (Grandparent, "parent/")])
+async def test_what_a_child_of_the_reset_run_undid(
+    serve: Serve, world: World, task_queue: str, cache: int, flow: Any, path: str
+) -> None:
+    """A child that the reset run starts again fails, and undoes itself: what it undid isn't undone again, the rest is."""
+    async with serve(far, Kid, Parent, Grandparent, cache=cache) as client:
+        handle = await ended(client, flow, task_queue)
+        world.switch("fail-y")
+        assert (await reset_to(client, handle, 0))[0][0] == "RolledBack"
+    undone = sorted(call[0] for call in world.calls if isinstance(call, tuple))
+    if not path:
+        assert undone == ["undo a", "undo kid/y", "undo x", "undo z"]
+    else:
+        assert len(undone) == len(set(undone)) == 4
+
+
+async def test_what_was_taken_over_before_the_reset(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """What the run had taken over from an earlier one and never called is undone once, with the rest."""
+    async with serve(by_number, Resumed, cache=cache) as client:
+        first = await start(client, Resumed, 1, id=new_id(), task_queue=task_queue)
+        await first.result()
+        memo = {"resume_from": first.id}
+        handle = await start(client, Resumed, 2, id=new_id(), task_queue=task_queue, memo=memo)
+        await handle.result()
+        world.switch("fail-t2")
+        assert (await reset_to(client, handle, -2))[0][0] == "RolledBack"
+    undone = [("undo t2", "unknown"), ("undo s2", "done"), ("undo t1", "done"), ("undo s1", "done")]
+    assert world.calls == ["s1", "t1", "s2", "t2", *undone]
