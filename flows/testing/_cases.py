@@ -158,10 +158,7 @@ def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
 
 
 def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
-    """Let two undos fail: the one that comes first after its effect, since the other may have to wait for that.
-
-    The other one's step is another that is undone, or the one that failed.
-    """
+    """Let an undo fail after its effect, and that of another step before it; if need be that of the one that failed."""
     triggers = planning.triggers(step)
     if not step.undoable or not triggers:
         return LEFT_ALONE if step.undoable else "it has no undo"
@@ -174,12 +171,10 @@ def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
     if "stop" in (step.policy.on_undo_failure, other.policy.on_undo_failure):
         return "the policy stops at the first undo that fails"
     after = faults.error(Unrecoverable("injected, after the effect"), after=True)
-    began = list(planning.steps).index
-    last, first = sorted((step, other), key=lambda one: began(one.name))
     places = {
         Place(failing.name): (fault,),
-        Place(first.name, undo=True): (after,),
-        Place(last.name, undo=True): (faults.error(),),
+        Place(step.name, undo=True): (after,),
+        Place(other.name, undo=True): (faults.error(),),
     }
     names = frozenset({failing.name}), frozenset({step.name, other.name})
     return [Case(step.name, Mode.UNDOS_FAIL, places, frozenset({"stuck"}), *names)]

@@ -136,7 +136,7 @@ async def test_a_reset_of_a_child_that_is_open_is_named(
 async def test_what_a_reset_of_a_childs_child_undid_is_not_undone_again(
     serve: Serve, world: World, task_queue: str
 ) -> None:
-    """docs/undo.md: the child's own child was reset, failed and undid itself: `undo` of the root undoes the rest."""
+    """docs/undo.md: the child's own child was reset, failed and undid all it did: `undo` of the root undoes the rest."""
     combo = around(mid)
     async with serve(work, patient, part, mid, combo) as client:
         root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
@@ -145,8 +145,8 @@ async def test_what_a_reset_of_a_childs_child_undid_is_not_undone_again(
         again = await reset(client, client.get_workflow_handle(f"{root.id}/f/deep"), 4)
         assert causes(await failure_of(again, 60))[0][0] == "RolledBack"
         result = await undo(client, task_queue, root)
-    assert result == done("f/deep/c", "f/m", "first", already=("f/deep/b", "f/deep/a"))
-    assert [name for name, _ in told(world, 0)] == ["b", "a", "f/deep/c", "f/m", "first"]
+    assert result == done("f/m", "first", already=("f/deep/c", "f/deep/b", "f/deep/a"))
+    assert [name for name, _ in told(world, 0)] == ["c", "b", "a", "f/m", "first"]
 
 
 async def test_a_childs_child_that_was_undone_alone_is_not_undone_again(
