@@ -64,7 +64,11 @@ async def skipped(handle: WorkflowHandle[Any, Any], step: str, id: int) -> None:
 
 
 async def earlier(client: Any, world: World, task_queue: str, child: str) -> str:
-    """Run it once: the child and the step are skipped, then all of it is kept."""
+    """Run it once: the child and the step are skipped, then all of it is kept.
+
+    By a worker with a cache: without one, the SDK may give up a run whose update asks something of a local activity ("LA
+    marker handling in invalid state"), and what is tried here is the run that goes on from this one.
+    """
     for switch in ("fail-k2", "fail-last"):
         world.switch(switch)
     handle = await start(client, Parent, child, id=new_id(), task_queue=task_queue)
@@ -80,8 +84,9 @@ async def test_what_was_skipped_answers(
 ) -> None:
     """Section 4: a step and a child that an operator skipped don't run again, whatever the child did by itself."""
     world.switch("fail-two")
-    async with serve(*FLOWS, cache=cache) as client:
+    async with serve(*FLOWS) as client:
         memo = {"resume_from": await earlier(client, world, task_queue, child)}
+    async with serve(*FLOWS, cache=cache) as client:
         before = len(world.calls)
         world.switch("fail-last", on=False)
         handle = await start(client, Parent, child, id=new_id(), task_queue=task_queue, memo=memo)
@@ -100,8 +105,9 @@ async def test_what_was_skipped_is_undone_as_it_ended(
 ) -> None:
     """Section 5: for its undo a skipped step is what it was; what a skipped child left is undone too."""
     world.switch(switch)
-    async with serve(*FLOWS, cache=cache) as client:
+    async with serve(*FLOWS) as client:
         memo = {"resume_from": await earlier(client, world, task_queue, "keeping")}
+    async with serve(*FLOWS, cache=cache) as client:
         for name in ("fail-last", "fail-k2", switch):
             world.switch(name, on=False)
         world.switch("hold-last")
