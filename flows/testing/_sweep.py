@@ -83,10 +83,8 @@ async def sweep(
         NoSuchStep: when ``steps``, ``survives`` or ``late`` names none of the flow's.
         ValueError: when ``modes`` names none, or ``parallel`` is below one.
     """
-    if parallel < 1:
-        raise ValueError(f"parallel={parallel}: no run would ever be open; give 1 or more")
-    only = None if steps is None else frozenset(steps)
-    asked = _Asked(tuple(map(Mode, modes)), only, frozenset(survives), frozenset(late))
+    _must_run(parallel)
+    asked = _Asked.of(modes, steps, survives, late)
     with contextlib.ExitStack() as stack:
         where = temporal or stack.enter_context(dev_server())
         served = [*serve, *_itself(flow, serve)]
@@ -94,6 +92,12 @@ async def sweep(
             gate = asyncio.Semaphore(1 if where.skips_time else parallel)
             bench = Bench(worker, flow, input, world, lifespan, operator, gate, cache)
             return _held(await _Sweep(bench, where, asked, time.monotonic()).run())
+
+
+def _must_run(parallel: int) -> None:
+    """Refuse to wait for ever for a run to open."""
+    if parallel < 1:
+        raise ValueError(f"parallel={parallel}: no run would ever be open; give 1 or more")
 
 
 def _held(coverage: Coverage) -> Coverage:
@@ -122,6 +126,18 @@ class _Asked:
     steps: frozenset[str] | None
     survives: frozenset[str]
     late: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        modes: Collection[Mode],
+        steps: Collection[str] | None,
+        survives: Collection[str],
+        late: Collection[str],
+    ) -> _Asked:
+        """Take it as it was given; a mode that there isn't is refused."""
+        only = None if steps is None else frozenset(steps)
+        return cls(tuple(map(Mode, modes)), only, frozenset(survives), frozenset(late))
 
     @property
     def named(self) -> frozenset[str]:
