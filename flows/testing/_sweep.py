@@ -83,21 +83,21 @@ async def sweep(
         NoSuchStep: when ``steps``, ``survives`` or ``late`` names none of the flow's.
         ValueError: when ``modes`` names none, or ``parallel`` is below one.
     """
-    _must_run(parallel)
     asked = _Asked.of(modes, steps, survives, late)
     with contextlib.ExitStack() as stack:
         where = temporal or stack.enter_context(dev_server())
         served = [*serve, *_itself(flow, serve)]
         async with serving(*served, temporal=where, cache=cache, sandbox=False, **options) as worker:
-            gate = asyncio.Semaphore(1 if where.skips_time else parallel)
+            gate = _gate(1 if where.skips_time else parallel)
             bench = Bench(worker, flow, input, world, lifespan, operator, gate, cache)
             return _held(await _Sweep(bench, where, asked, time.monotonic()).run())
 
 
-def _must_run(parallel: int) -> None:
-    """Refuse to wait for ever for a run to open."""
+def _gate(parallel: int) -> asyncio.Semaphore:
+    """Let so many runs be open at once; none would wait for ever."""
     if parallel < 1:
         raise ValueError(f"parallel={parallel}: no run would ever be open; give 1 or more")
+    return asyncio.Semaphore(parallel)
 
 
 def _held(coverage: Coverage) -> Coverage:
