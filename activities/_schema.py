@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar, get_args
 
@@ -36,6 +36,11 @@ class Schema(Generic[T]):
     def adapter(self) -> TypeAdapter[T]:
         """Pydantic's view of the type."""
         return _builtin(self.type) if self.type in _BUILTIN else TypeAdapter[T](self.type)
+
+    @property
+    def core(self) -> Mapping[str, Any]:
+        """Pydantic's core schema of the type."""
+        return self.adapter.core_schema
 
     def dump(self, value: Any, what: str) -> Json:
         """Turn a value into JSON, making sure that it comes back equal.

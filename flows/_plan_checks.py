@@ -8,11 +8,14 @@ from typing import Any
 
 from activities import Operation, OperationNotFound, Registry
 from activities._definition import malformed
+from activities._json import Json
+from activities._schema import Schema
 from flows._declaration import Declaration
 from flows._errors import refusal
 from flows._fit import misfits
 from flows._frozen import frozen
-from flows._lacking import Declared, lacking
+from flows._kinds import clashes
+from flows._outputs import Declared, kinds, lacking
 from flows._pivot import pivot_problems
 from flows._plan import (
     ConstantStep,
@@ -23,7 +26,7 @@ from flows._plan import (
     SubsagaStep,
 )
 from flows._plan_shape import Unread, linked, shape_problems
-from flows._template import Ref, refs
+from flows._template import Ref, refs, settled
 from flows._undo import UndoSpec
 
 _OTHERS = {
@@ -164,19 +167,39 @@ def _step_problems(step: PlanStep, steps: Mapping[str, PlanStep], declared: Decl
     if isinstance(step, (OperationStep, FlowStep)):
         wrong = [line for ref in refs(step.input) for line in _reference(ref, steps, declared)]
         if step.name in declared:
-            wrong += misfits(step.input, declared[step.name].input)
+            wrong += _unfit(step.input, declared[step.name].input, steps, declared)
         yield from (f"{step.name}: input: {line}" for line in dict.fromkeys(wrong))
 
 
+def _unfit(
+    template: Json, schema: Schema[Any], steps: Mapping[str, PlanStep], declared: Declared
+) -> Iterator[str]:
+    constants = {
+        ref.step: target.value
+        for ref in refs(template)
+        if isinstance(target := steps.get(ref.step), ConstantStep)
+    }
+    template = settled(template, constants)
+    yield from misfits(template, schema)
+    yield from clashes(template, schema.core, lambda ref: kinds(_target(ref, steps), ref.path, declared))
+
+
 def _reference(ref: Ref, steps: Mapping[str, PlanStep], declared: Declared) -> Iterator[str]:
-    target = steps.get(ref.step)
-    for _ in steps:  # typed results may go in a circle
-        if not isinstance(target, SubsagaStep):
-            break
+    target = _target(ref, steps)
+    if isinstance(target, SubsagaStep):
         if target.result is None:
             yield f"refers to {ref.step}, a subsaga without a result; let its builder return a step"
-            return
-        target = steps.get(target.result)
+        return
     wrong = lacking(target, ref, declared)
     if wrong is not None:
         yield f"refers to {'.'.join(map(str, (ref.step, *ref.path)))}, and {wrong}"
+
+
+def _target(ref: Ref, steps: Mapping[str, PlanStep]) -> PlanStep | None:
+    """Give the step whose output a reference means: for a subsaga that of its result, if it has one."""
+    target = steps.get(ref.step)
+    for _ in steps:  # typed results may go in a circle
+        if not isinstance(target, SubsagaStep) or target.result is None:
+            break
+        target = steps.get(target.result)
+    return target

@@ -215,7 +215,7 @@ def fill(template: Json, output: Callable[[str], Json]) -> Json:
     Raises:
         LookupError: when an output lacks what a path names.
     """
-    return replaced(template, lambda step, path: _walk(output(step), path, step))
+    return replaced(template, lambda step, path: _walked(output(step), path, step))
 
 
 def replaced(template: Json, give: Callable[[str, Path], Json]) -> Json:
@@ -229,9 +229,33 @@ def replaced(template: Json, give: Callable[[str, Path], Json]) -> Json:
     return template
 
 
-def _walk(value: Json, path: Path, step: str) -> Json:
+def settled(template: Json, values: Mapping[str, Json]) -> Json:
+    """Put the plain values that are known, of constants, in the place of references to them.
+
+    A reference stays where it leads nowhere, or to a list or a dict: those may be large, and stand in many templates.
+    """
+    if isinstance(template, list):
+        return [settled(item, values) for item in template]
+    if not isinstance(template, dict):
+        return template
+    if REF not in template:
+        inner = {key: settled(item, values) for key, item in template.get(LITERAL, template).items()}
+        return {LITERAL: inner} if LITERAL in template else inner
+    step, path = template[REF], template.get(PATH, ())
+    if step not in values or missing(values[step], path) is not None:
+        return template
+    found = walk(values[step], path)
+    return template if isinstance(found, (dict, list)) else found
+
+
+def _walked(value: Json, path: Path, step: str) -> Json:
     if missing(value, path) is not None:
         raise LookupError(f"the output of {step} has no {'.'.join(map(str, path))}")
+    return walk(value, path)
+
+
+def walk(value: Json, path: Path) -> Json:
+    """Give what a path leads to; it :func:`misses <missing>` nothing."""
     for part in path:
         value = value[part]
     return value

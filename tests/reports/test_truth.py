@@ -66,7 +66,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
     numbers = st.sets(st.integers(0, count - 1), max_size=2)
     cancelled = draw(st.none() | st.integers(0, count - 1))
     failing = draw(numbers) if cancelled is None else set()
-    return Drawn(after, failing, draw(numbers), cancelled, f"s{new_id('')[1:5]}x")
+    return Drawn(after, failing, draw(numbers), cancelled, f"s{new_id('')[1:]}x")
 
 
 async def truth(client: Client, queue: str, world: World, case: Drawn) -> None:

@@ -85,7 +85,7 @@ def test_plans_go_through_json() -> None:
 
     @saga(id="kinds", version="1.0.0", policy=Policy(undo_failed_step="always", max_parallel=3))
     def kinds(dag: Dag, params: EmptyInput) -> Step[Made]:
-        one = dag.constant("one", {"$ref": "no", "n": [None, 1.5, "é"]})
+        one = dag.constant("one", {"$ref": "no", "n": [7, None, 1.5, "é"]})
         dag.wait("w", SECOND)
         dag.approval("go", timeout=SECOND)
         dag.append("a", work, {"number": one.ref("n", 0)}, timeout=SECOND)

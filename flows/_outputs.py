@@ -1,4 +1,4 @@
-"""What a reference names that the output of a step certainly lacks, and what is there instead."""
+"""What is certain of an output that a reference names: what it lacks, and the kinds of what it stands for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any, get_origin
 
 from activities._failure import LOC_LIMIT, cut
 from activities._json import Json
+from activities._schema import Schema
 from flows._control import Decision
 from flows._declaration import Declaration
 from flows._fields import lacks, named
+from flows._kinds import given_at, kinds_of
 from flows._plan import ApprovalStep, ConstantStep, PlanStep, WaitStep
-from flows._template import Path, Ref, missing
+from flows._template import Path, Ref, missing, walk
 
 _SHOWN, _COMPARED = 10, 200
+_DECISION: Schema[Decision] = Schema(Decision)
 Declared = Mapping[str, Declaration]
 Found = tuple[int, str]
 
@@ -33,6 +36,19 @@ def lacking(target: PlanStep | None, ref: Ref, declared: Declared) -> str | None
     depth, what = found
     where = ".".join(map(str, (ref.step, *ref.path[:depth])))
     return f"there is no {ref.path[depth]!r} in its output; {where} {what}"
+
+
+def kinds(target: PlanStep | None, path: Path, declared: Declared) -> list[str] | None:
+    """Give the kinds of what a path into the output of a step leads to; ``None`` when they aren't certain."""
+    if isinstance(target, ConstantStep):
+        return None if missing(target.value, path) is not None else kinds_of(walk(target.value, path))
+    if isinstance(target, WaitStep):
+        return None if path else kinds_of(None)
+    if isinstance(target, ApprovalStep):
+        return given_at(_DECISION.core, path)
+    if target is None or target.name not in declared:
+        return None
+    return given_at(declared[target.name].output.core, path)
 
 
 def _found(target: PlanStep | None, path: Path, declared: Declared) -> Found | None:
