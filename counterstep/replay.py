@@ -20,8 +20,6 @@ from flows._resolved import PLAN
 from flows.testing import HistoriesDiffer, Replayed, way_to_end
 from flows.testing import replay as replay_all
 
-OPEN = ("running", "continued_as_new")
-
 
 @command
 def replay(
@@ -30,7 +28,8 @@ def replay(
     record: Annotated[
         bool,
         typer.Option(
-            "--record", help="First keep a history of each way to end of each definition's version."
+            "--record",
+            help="First keep a history of each way to end, and of each leg, of each definition's version.",
         ),
     ] = False,
     limit: Annotated[int, typer.Option(help="Closed runs to look at, the newest.", min=1)] = 1000,
@@ -76,7 +75,7 @@ async def _recorded(client: Client, known: set[str], folder: Path, limit: int) -
             continue
         history, definition, state = found
         file = folder / f"{definition}-{state}.json"
-        if definition in known and state not in OPEN and not file.exists():
+        if definition in known and state != "running" and not file.exists():
             _write(file, history.to_json())
             made.append(file)
     return made

@@ -233,15 +233,21 @@ def _cause(gathered: Gathered) -> Failure | None:
 def _edges(
     plans: list[Plan], gathered: Gathered, steps: Iterable[Taken]
 ) -> dict[str, tuple[str, ...]] | None:
-    """Give what each step of a saga came after; ``None`` where no single plan tells of every step."""
+    """Give what each step of a saga came after; ``None`` where no single plan tells of every step.
+
+    A child is in the history of each run that knows of it: a reset has the events before it, too.
+    """
     if len(plans) != 1:
         return None
     edges = {step.name: step.after for step in plans[0].steps}
     for run in gathered.runs:
         carried = Carried.unpack(run.input)
         edges |= carried.after if carried else {}
+    inner: dict[str, dict[str, tuple[str, ...]]] = {}
     for child in gathered.left.children:
-        edges = spliced(edges, child.call.step, child.edges)
+        inner.setdefault(child.call.step, {}).update(child.edges)
+    for unit, inside in inner.items():
+        edges = spliced(edges, unit, inside)
     return edges if all(taken.step in edges for taken in steps) else None
 
 

@@ -41,10 +41,11 @@ class Row:
         """
         self._times.append(times)
         self._steps = [*(other for other in self._steps if other[0] is not step), (step, *times, again)]
-        by = self._moved(recorded)
-        for each, began, finished, tried in self._steps:
+        by, earliest = self._moved(recorded), None
+        for each, began, finished, tried in sorted(self._steps, key=lambda one: one[1]):
             within = min(max(finished + by, self.began or finished), recorded)
-            each.asked = each.started = within - (finished - began)
+            kept = within - (finished - began)
+            earliest = each.asked = each.started = kept if earliest is None else max(kept, earliest)
             each.finished = within
             if not tried:
                 each.scheduled = each.asked

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
+from counterstep.reports import Kind, Report, fetch_report
 from flows.testing._bugs import BodyFailed
 from flows.testing._planning import Faults
 from flows.testing._trial import Trial
@@ -127,7 +128,7 @@ class Bench:
                 if failed is None:
                     return await ending
         except TimeoutError:
-            pending = await _pending(handle)
+            pending = await self._pending(handle)
             await _terminated(handle, trial)
             called = ", ".join(str(call.place) for call in trial.calls)
             raise Impatient(
@@ -137,6 +138,19 @@ class Bench:
             await cancelled([ending, operating, *tasks])
         await _terminated(handle, trial)
         raise failed
+
+    async def _pending(self, handle: WorkflowHandle[Any, Any]) -> str:
+        """Say what a run waits for, as far as its history tells."""
+        events = [event async for event in handle.fetch_history_events()]
+        waiting = list(_undecided(await fetch_report(self.worker.client, handle.id)))
+        if waiting:
+            return f"it waits for an operator: {', '.join(waiting)}; let `operator` decide"
+        failed = [event.activity_task_failed_event_attributes for event in events]
+        errors = [one.failure.message.splitlines()[0] for one in failed if one.failure.message]
+        if errors:
+            return f"the last error of a step: {errors[-1]}"
+        passes = "" if self.worker.skips_time else ", and `temporal=Temporal()` lets a time pass at once"
+        return f"where it waits for somebody, `operator` does what that one does{passes}"
 
     async def _operate(self, handle: WorkflowHandle[Any, Any]) -> None:
         if self.operator is not None:
@@ -176,14 +190,13 @@ async def _failed(
     return failed if status is WorkflowExecutionStatus.RUNNING else None
 
 
-async def _pending(handle: WorkflowHandle[Any, Any]) -> str:
-    """Say what a run waits for, as far as its history tells."""
-    events = [event async for event in handle.fetch_history_events()]
-    failed = [event.activity_task_failed_event_attributes for event in events]
-    said = [one.failure.message.splitlines()[0] for one in failed if one.failure.message]
-    if said:
-        return f"the last error of a step: {said[-1]}"
-    return "where it waits for a time, `temporal=Temporal()` lets that pass at once"
+def _undecided(report: Report[Any, Any]) -> Iterator[str]:
+    """Say what waits for an operator."""
+    for one in report.run.waiting if report.run else ():
+        yield f"{one.step} is {one.state}"
+    for child in report.children:
+        if child.kind is Kind.APPROVAL and child.outcome is None:
+            yield f"{child.step} isn't approved"
 
 
 async def _terminated(handle: WorkflowHandle[Any, Any], trial: Trial) -> None:

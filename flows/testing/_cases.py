@@ -11,7 +11,7 @@ from activities import Unrecoverable
 from flows.testing import _faults as faults
 from flows.testing._faults import Fault
 from flows.testing._modes import RESTARTS, Mode
-from flows.testing._planning import LEFT_ALONE, Case, Planning
+from flows.testing._planning import LEFT_ALONE, Case, Planning, meets_results
 from flows.testing._steps import Step
 from flows.testing._trial import Place
 
@@ -85,6 +85,15 @@ def _crash_fails(planning: Planning, step: Step) -> list[Case] | str:
     ]
 
 
+def _crash_undone(planning: Planning, step: Step) -> list[Case] | str:
+    """Let a step be lost, done again and undone: the second time it must not take its own effect for what was before."""
+    if step.once:
+        return _NEVER_AGAIN
+    if planning.only_by_itself(step):
+        return "no step after it fails so that it is undone"
+    return planning.undoing(step, Mode.CRASH_UNDONE, faults.crash(), undo=False)
+
+
 def _repeated(planning: Planning, step: Step) -> list[Case] | str:
     if step.once:
         return _NEVER_AGAIN
@@ -99,8 +108,8 @@ def _transient(planning: Planning, step: Step) -> list[Case] | str:
 
 def _cancel(mode: Mode, when: faults.When) -> Maker:
     def make(planning: Planning, step: Step) -> list[Case] | str:
-        if planning.skips_time and when == "after":
-            return "the time-skipping server hangs when a cancel meets a result"
+        if planning.skips_time and (when == "after" or meets_results(step)):
+            return faults.HANGS
         return planning.cancelled(step, mode, faults.cancel(when))
 
     return make
@@ -148,13 +157,14 @@ def _undo_fails(planning: Planning, step: Step) -> list[Case] | str:
     if not triggers:
         return LEFT_ALONE
     found = [*triggers[:-1], *planning.never_happened(step), triggers[-1]]
-    return [_stuck(step, *trigger, undo=trigger is found[-1]) for trigger in found]
+    return [_stuck(planning, step, *trigger, undo=trigger is found[-1]) for trigger in found]
 
 
-def _stuck(step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
+def _stuck(planning: Planning, step: Step, failing: Step, fault: Fault, *, undo: bool) -> Case:
     places = {Place(failing.name): (fault,), Place(step.name, undo=True): (faults.error(),)}
-    names = frozenset({failing.name}), frozenset({step.name})
-    return Case(step.name, Mode.UNDO_FAILS, places, frozenset({"stuck"}), *names, leaves=not undo)
+    _, failed = planning.ends(failing, fault)
+    stuck = frozenset({step.name})
+    return Case(step.name, Mode.UNDO_FAILS, places, frozenset({"stuck"}), failed, stuck, leaves=not undo)
 
 
 def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
@@ -176,8 +186,9 @@ def _undos_fail(planning: Planning, step: Step) -> list[Case] | str:
         Place(step.name, undo=True): (after,),
         Place(other.name, undo=True): (faults.error(),),
     }
-    names = frozenset({failing.name}), frozenset({step.name, other.name})
-    return [Case(step.name, Mode.UNDOS_FAIL, places, frozenset({"stuck"}), *names)]
+    _, failed = planning.ends(failing, fault)
+    stuck = frozenset({step.name, other.name})
+    return [Case(step.name, Mode.UNDOS_FAIL, places, frozenset({"stuck"}), failed, stuck)]
 
 
 def _undo_transient(planning: Planning, step: Step) -> list[Case] | str:
@@ -223,6 +234,7 @@ _MAKERS: Mapping[Mode, Maker] = {
     Mode.LATE: _late,
     Mode.CRASH: _crash,
     Mode.CRASH_FAILS: _crash_fails,
+    Mode.CRASH_UNDONE: _crash_undone,
     Mode.REPEATED: _repeated,
     Mode.TRANSIENT: _transient,
     Mode.CANCEL_BEFORE: _cancel(Mode.CANCEL_BEFORE, "before"),

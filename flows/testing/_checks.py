@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pprint import pformat
 from typing import Any
@@ -51,7 +51,7 @@ def problems(expected: Expected, case: Case, ran: Ran, trial: Trial) -> Iterator
     if ran.state == "stuck" or (ran.state in ("rolled_back", "cancelled") and not case.leaves):
         yield from _not_undone(expected, case, ran.report, leaves)
     yield from _disordered(expected, ran.report, leaves)
-    yield from _called(trial, leaves)
+    yield from _called(expected, trial, leaves)
 
 
 def _failed(expected: Expected, case: Case, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _precedes(one: AnyReport, other: AnyReport) -> bool:
     return bool(one.finished and other.scheduled and one.finished <= other.scheduled)
 
 
-def _called(trial: Trial, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
+def _called(expected: Expected, trial: Trial, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
     """Compare what the history tells with what was called."""
     forward = {call.place.step for call in trial.calls if not call.place.undo}
     undone = {call.place.step for call in trial.calls if call.place.undo}
@@ -119,18 +119,23 @@ def _called(trial: Trial, leaves: Mapping[str, AnyReport]) -> Iterator[str]:
         yield f"step {name} was called, and the history doesn't tell of it"
     for name in sorted(undone ^ told_undone):
         yield f"the undo of {name} was {'called' if name in undone else 'not called'}, and the history says otherwise"
-    yield from _after_undo(trial)
+    local = {name for name, step in expected.steps.items() if step.local}
+    yield from _after_undo(trial, local)
 
 
-def _after_undo(trial: Trial) -> Iterator[str]:
-    """Look for calls of a step after its undo, and for keys that changed on the way."""
+def _after_undo(trial: Trial, local: Collection[str]) -> Iterator[str]:
+    """Look for calls of a step after its undo, and for keys that changed on the way.
+
+    A local step may be: the workflow task in which it was undone is done again where Temporal didn't take it, undo included.
+    """
     undone: set[str] = set()
     keys: dict[tuple[str, str], str] = {}
+    last = {call.place.step: call.place.undo for call in trial.calls}
     for call in trial.calls:
         name = call.place.step
         if call.place.undo:
             undone.add(name)
-        elif name in undone:
+        elif name in undone and not (name in local and last[name]):
             yield f"step {name} was called after its undo"
         if keys.setdefault((name, repr(call.input)), call.key) != call.key:
             yield f"the idempotency key of {name} changed"

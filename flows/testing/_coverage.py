@@ -24,12 +24,14 @@ class Cell:
         runs: how many tried it.
         why: what is wrong, or why it doesn't apply, a line each.
         reached: whether all that was injected happened; if it didn't, a failure elsewhere went otherwise.
+        crowded: whether a later step was undone in its runs, though its mode isn't about that.
     """
 
     status: Status
     runs: int = 0
     why: tuple[str, ...] = ()
     reached: bool = True
+    crowded: bool = False
 
 
 _MISSING = Cell("missing", why=("no run tried it, and nothing says why",))
@@ -76,7 +78,9 @@ class Coverage:
         """
         cells = [(step, mode, self.cell(step, mode)) for step in self.steps for mode in self.modes]
         wrong = [found for found in cells if found[2].status in ("broken", "missing")]
-        return sorted(wrong, key=lambda found: (not found[2].reached, found[1] not in OWN))
+        return sorted(
+            wrong, key=lambda found: (not found[2].reached, found[1] not in OWN or found[2].crowded)
+        )
 
     def count(self, status: Status) -> int:
         """Count the cells of a status."""
@@ -106,7 +110,8 @@ class Coverage:
 
     def complaints(self) -> list[str]:
         """Give what is wrong, a paragraph each; the step that it shows at first comes first."""
-        cells = [f"{s} × {mode}: {line}" for s, mode, cell in self.found for line in cell.why]
+        found = [one for one in self.found if not self.problems or one[2].status == "broken"]
+        cells = [f"{s} × {mode}: {line}" for s, mode, cell in found for line in cell.why]
         return ["", *self.problems, *cells] if self.problems or cells else []
 
     def to_json(self) -> dict[str, Any]:

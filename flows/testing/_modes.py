@@ -22,6 +22,7 @@ class Mode(StrEnum):
     CANCEL_AFTER = "cancel after"
     SIBLINGS = "fails with its siblings"
     UNDO_REPEATED = "undo repeated"
+    CRASH_UNDONE = "crash, then undone"
     UNDO_FAILS = "undo fails"
     UNDOS_FAIL = "undo fails, and another's"
     UNDO_TRANSIENT = "undo: transient error"
@@ -56,7 +57,8 @@ OWN = frozenset(
         Mode.UNDO_CRASH,
     )
 )
-"""In these nothing is to blame but the step or one before it: no other one is undone, and no cancel meets another one."""
+"""In these nothing is to blame but the step or one before it: no cancel meets another one, and no later one is undone, unless
+its policy undoes what failed too."""
 
 UNDO_CANCELS = frozenset((Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER))
 RESTARTS = frozenset(mode for mode in Mode if mode is Mode.REPLAYED or "restart" in mode)

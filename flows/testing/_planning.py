@@ -32,6 +32,7 @@ class Case:
         others: steps that the run is about as well.
         leaves: whether its world is left open: the policy doesn't undo what is unknown, the flow goes on without it, or
             ``undo`` would have to finish it.
+        crowded: whether the step that fails after it is undone as well.
     """
 
     step: str
@@ -42,6 +43,7 @@ class Case:
     stuck: frozenset[str] = NOTHING
     others: frozenset[str] = NOTHING
     leaves: bool = False
+    crowded: bool = False
 
     @property
     def cause(self) -> tuple[str, str]:
@@ -113,20 +115,37 @@ class Planning:
         leaves = step.one_way or never
         return [Case(step.name, mode, {Place(step.name): (fault,)}, ends, failed=None, leaves=leaves)]
 
-    def undoing(self, step: Step, mode: Mode, *injected: Fault) -> list[Case] | str:
-        """Give the run in which the undo of a step goes wrong."""
+    def undoing(self, step: Step, mode: Mode, *injected: Fault, undo: bool = True) -> list[Case] | str:
+        """Give the run in which a step that is undone, or its undo, goes wrong."""
         if not step.undoable:
             return "it has no undo"
         found = self.trigger(step)
         if isinstance(found, str):
             return found
         failing, fault = found
-        places = {Place(failing.name): (fault,), Place(step.name, undo=True): injected}
-        ends, failed = self.after_failure(failing), frozenset({failing.name})
-        inner_unwinds = bool(failing.flow)  # the flow around it could still have gone on, and is cancelled
-        if mode in UNDO_CANCELS and inner_unwinds:
-            return [Case(step.name, mode, places, ends | {"cancelled"}, failed=None)]
-        return [Case(step.name, mode, places, ends, failed)]
+        places = {Place(failing.name): (fault,), Place(step.name, undo): injected}
+        ends, failed = self.ends(failing, fault)
+        if mode in UNDO_CANCELS and self._cancelled_first(failing):
+            ends, failed = ends | {"cancelled"}, None
+        return [Case(step.name, mode, places, ends, failed, crowded=self._crowds(step, failing))]
+
+    def ends(self, failing: Step, fault: Fault) -> tuple[frozenset[str], frozenset[str] | None]:
+        """Say how the run ends in which a trigger fails, and which steps fail in it."""
+        if fault.name.startswith("cancel"):
+            return frozenset({"cancelled"}), None
+        return self.after_failure(failing), frozenset({failing.name})
+
+    def _cancelled_first(self, failing: Step) -> bool:
+        """Whether a cancel that comes while a failure is unwound may end the run as if it had come before.
+
+        The flow around an inner one could still have gone on. A task that did local undos to the run's end is done again
+        where a cancel comes meanwhile, which the flow is told of first.
+        """
+        undone = (self.steps[name] for name in failing.before - failing.gone)
+        return bool(failing.flow) or failing.local or any(step.local for step in undone)
+
+    def _crowds(self, step: Step, failing: Step) -> bool:
+        return failing is not step and failing.undoable and failing.policy.undo_failed_step == "always"
 
     def trigger(self, step: Step) -> tuple[Step, Fault] | str:
         """Give what has to fail so that a step is undone: the first step after it, or itself after its effect.
@@ -137,6 +156,10 @@ class Planning:
         later = [one for one in found if one[0] is not step]
         return next(iter(later or found), LEFT_ALONE)
 
+    def only_by_itself(self, step: Step) -> bool:
+        """Whether a step is undone after its own failure alone."""
+        return {failing.name for failing, _ in self.triggers(step)} == {step.name}
+
     def triggers(self, step: Step) -> list[tuple[Step, Fault]]:
         """Give all failures after which a step is undone; the last one leaves the most to undo."""
         if step.skipped:
@@ -145,7 +168,15 @@ class Planning:
         there = [s for s in self.steps.values() if step.name in s.before - s.gone]
         later = [s for s in there if self._unwinds(s)]
         itself = [(step, faults.error(after=True))] if own else []
-        return [*itself, *((other, faults.error()) for other in later)]
+        return [*itself, *((other, faults.error()) for other in later)] or self._cancels(step)
+
+    def _cancels(self, step: Step) -> list[tuple[Step, Fault]]:
+        """Give a cancel before the next step where the policy keeps what was done before a failure: it undoes all the same."""
+        if not self._keeps or step.one_way or step.name in self.survives:
+            return []
+        there = (s for s in self.steps.values() if step.name in s.before - s.gone and not s.one_way)
+        found = (s for s in there if not (self.skips_time and meets_results(s)))
+        return [(next_, faults.cancel("before")) for next_ in islice(found, 1)]
 
     def never_happened(self, step: Step) -> list[tuple[Step, Fault]]:
         """Give the next step after a step whose undo is called though it never had its effect: it takes back nothing."""
@@ -171,3 +202,8 @@ class Planning:
 
     def _unwinds(self, step: Step) -> bool:
         return self.after_failure(step) == {"rolled_back"}
+
+
+def meets_results(step: Step) -> bool:
+    """Whether a cancel during a step may come together with a result: its own, being local, or that of a step beside it."""
+    return step.local or bool(step.siblings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
-from activities import DefinitionError
+from activities import DefinitionError, OperationNotFound, Registry
 from counterstep.reports import decode_events, read_run, report_of
 from flows._plugin import CounterstepPlugin
 from flows.testing._worker import collected
@@ -90,7 +91,10 @@ async def replay(
     given = _files(Path(histories)) if isinstance(histories, (str, Path)) else _named(histories)
     converter = options.get("data_converter", found.get("data_converter")) or DataConverter.default
     replayed = [
-        await _unreadable(converter, name, one) or await _replayed(plugin, name, one) for name, one in given
+        _unserved(registry, name, one)
+        or await _unreadable(converter, name, one)
+        or await _replayed(plugin, name, one)
+        for name, one in given
     ]
     if not replayed:
         raise DefinitionError(f"there is no history to replay in {histories}")
@@ -114,6 +118,16 @@ def _files(folder: Path) -> Iterator[tuple[str, WorkflowHistory]]:
             raise DefinitionError(f"{file} isn't a workflow history: it doesn't begin with a run's start")
         own = history.events[0].workflow_execution_started_event_attributes.workflow_id
         yield file.stem, WorkflowHistory(own or file.stem, history.events)
+
+
+def _unserved(registry: Registry, name: str, history: WorkflowHistory) -> Replayed | None:
+    """Tell of a history whose version isn't there any more; its replay would say that the code differs."""
+    flow = _flow(history)
+    with contextlib.suppress(OperationNotFound):
+        if "@" not in flow or registry.retrieve(flow):
+            return None
+    why = f"{flow} isn't served; serve that version while runs of it are open, then remove its histories"
+    return Replayed(name, flow, 0, why)
 
 
 async def _unreadable(converter: DataConverter, name: str, history: WorkflowHistory) -> Replayed | None:
@@ -179,7 +193,7 @@ def _asked(events: Sequence[HistoryEvent]) -> Iterator[str]:
 
 
 def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
-    """Say of which definition a history is, and how the run ended.
+    """Say of which definition a history is, and how the run ended; one that went on as new by the number of its leg.
 
     Raises:
         DefinitionError: when values of it are encoded.
@@ -191,4 +205,6 @@ def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
         )
     report = report_of(run, "default")
     assert report.run is not None, "a run's report tells of the run"
-    return str(report.definition), report.run.state
+    leg = max((step.header.leg for step in run.steps if not step.is_undo), default=0)
+    state = report.run.state
+    return str(report.definition), f"leg-{leg}" if state == "continued_as_new" else state

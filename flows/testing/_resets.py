@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
 from activities import Status
+from activities._wire import in_leg
 from counterstep.reports import Report, fetch_events, read_run
 from flows.testing._bench import Bench, Fresh, told
 from flows.testing._checks import difference
@@ -124,7 +125,8 @@ async def _points(
     for step in read_run(handle.id, events).steps:
         event = by_id[step.order]
         attributes = getattr(event, event.WhichOneof("attributes") or "")
-        asked.setdefault(attributes.workflow_task_completed_event_id, []).append(step.step)
+        name = in_leg(step.step, step.header.leg).removeprefix("leg:0/")
+        asked.setdefault(attributes.workflow_task_completed_event_id, []).append(name)
     latest = asked[min(asked)] if asked else []
     found: dict[str, list[int]] = {}
     for event in events:

@@ -285,7 +285,8 @@ class _Sweep:
             before = self.cells.get((step, case.mode), Cell("held"))
             why = (*before.why, *(f"({case.name}) {line}" for line in found))
             status: Status = "broken" if why else "held"
-            self.cells[step, case.mode] = Cell(status, before.runs + runs, why, before.reached and reached)
+            reached, crowded = before.reached and reached, before.crowded or case.crowded
+            self.cells[step, case.mode] = Cell(status, before.runs + runs, why, reached, crowded)
 
     async def _reset(
         self, planning: Planning, expected: Expected, mode: Mode, chosen: Sequence[Step]

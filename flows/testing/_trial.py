@@ -79,6 +79,8 @@ class Trial:
         workflow_id: of the run.
         client: of its server.
         deps: what its operations work on.
+        skips_time: whether its server skips time.
+        refused: why a fault can't happen there.
         faults: what is still to go wrong, by place: the first for the next execution.
         injected: what was to go wrong.
         calls: every execution of a handler, in the order in which they began.
@@ -91,6 +93,8 @@ class Trial:
     workflow_id: str
     client: Client
     deps: Any = None
+    skips_time: bool = False
+    refused: str | None = None
     faults: dict[Place, list[Fault]] = field(default_factory=dict)
     injected: Mapping[Place, Sequence[Fault]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)

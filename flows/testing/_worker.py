@@ -87,11 +87,13 @@ class FlowWorker:
         client: of its server.
         task_queue: that it serves.
         registry: what it serves.
+        skips_time: whether its server skips time.
     """
 
     client: Client
     task_queue: str
     registry: Registry
+    skips_time: bool
     _rig: Rig
     _faults: dict[Place, tuple[Fault, ...]] = field(default_factory=dict)
 
@@ -125,12 +127,15 @@ class FlowWorker:
             NoSuchStep: when something was injected into a step that isn't there, or where there is no operation, such as a
                 wait; of a saga before it starts.
             NotReached: when something that was injected didn't happen.
+            DefinitionError: when something can't be injected there, such as a cancel that a time-skipping server can't take.
             BodyFailed: when it can't end, since its body has a bug.
         """
         faults, self._faults = self._faults, {}
         self._check(flow, input, faults)
         handle, trial = await self.begin(flow, input, faults, self._rig.deps, **options)
         ran = await self.ended(handle, trial)
+        if trial.refused is not None:
+            raise DefinitionError(trial.refused)
         refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)], others_of(ran.report))
         if trial.missed:
             missed = ", ".join(map(str, trial.missed))
@@ -148,7 +153,7 @@ class FlowWorker:
 
     def watch(self, workflow_id: str, deps: Any) -> Trial:
         """Record what the newest run of a workflow id calls."""
-        trial = self._rig.trials[workflow_id] = Trial(workflow_id, self.client, deps)
+        trial = self._rig.trials[workflow_id] = Trial(workflow_id, self.client, deps, self.skips_time)
         return trial
 
     def another(self, task_queue: str, cache: int, *, sandbox: bool) -> Worker:
@@ -286,10 +291,11 @@ async def serving(
             deps = await stack.enter_async_context(lifespan())
         rig = Rig(deps)
         plugin = CounterstepPlugin(rig.registry(registry), **{**found, **options})
-        client = await stack.enter_async_context((temporal or Temporal()).client(plugin))
+        where = temporal or Temporal()
+        client = await stack.enter_async_context(where.client(plugin))
         queue = f"test-{uuid4().hex[:12]}"
         await stack.enter_async_context(make_worker(client, rig, queue, cache, sandbox=sandbox))
-        yield FlowWorker(client, queue, registry, rig)
+        yield FlowWorker(client, queue, registry, where.skips_time, rig)
 
 
 def make_worker(client: Client, rig: Rig, queue: str, cache: int, *, sandbox: bool = True) -> Worker:

@@ -51,6 +51,19 @@ def around(child: Any) -> Any:
     return combo
 
 
+def between(child: Any) -> Any:
+    """Make a saga of a child between two steps."""
+
+    @saga(id="between", version="1.0.0")
+    def combo(dag: Dag, params: EmptyInput) -> None:
+        """First a step, then a child, then another step."""
+        dag.append("first", work, {})
+        dag.flow("f", child, {})
+        dag.append("last", work, {})
+
+    return combo
+
+
 CHILDREN = pytest.mark.parametrize("child", [part, Part], ids=["saga", "sequence"])
 
 
@@ -91,6 +104,60 @@ async def test_what_a_reset_of_a_child_did_is_undone_once(
         await (await reset(client, client.get_workflow_handle(f"{root.id}/f"), 4)).result()
         assert await undo(client, task_queue, root) == done("f/c", "f/b", "f/a", "first")
     assert told(world, 0) == [(name, "done") for name in ("f/c", "f/b", "f/a", "first")]
+
+
+@pytest.mark.parametrize("event", [4, 11, -1], ids=["first task", "child's task", "last task"])
+@CHILDREN
+async def test_a_saga_that_was_reset_undoes_its_child_in_its_place(
+    serve: Serve, world: World, task_queue: str, child: Any, event: int
+) -> None:
+    """docs/undo.md: both runs tell of the child; `undo` calls each undo once, newest first, and leaves nothing."""
+    combo = between(child)
+    async with serve(work, patient, child, combo) as client:
+        root = await start(client, combo, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await root.result()
+        history = await root.fetch_history()
+        tasks = [e.event_id for e in history.events if e.HasField("workflow_task_completed_event_attributes")]
+        to = tasks[-1] if event < 0 else min(tasks, key=lambda task: abs(task - event))
+        await (await reset(client, client.get_workflow_handle(root.id), to)).result()
+        before = len(world.calls)
+        order = ("last", "f/c", "f/b", "f/a", "first")
+        assert await undo(client, task_queue, root) == done(*order)
+        assert told(world, before) == [(name, "done") for name in order]
+
+
+@saga(id="outer", version="1.0.0")
+def outer(dag: Dag, params: EmptyInput) -> None:
+    """A step, then a child with a child of its own, then a step."""
+    dag.append("first", work, {})
+    dag.flow("mid", inner_first, {})
+    dag.append("last", work, {})
+
+
+@saga(id="inner-first", version="1.0.0")
+def inner_first(dag: Dag, params: EmptyInput) -> None:
+    """A step, then a child, then a step."""
+    dag.append("m", work, {})
+    dag.flow("deep", part, {})
+    dag.append("n", patient, {})
+
+
+async def test_a_child_that_is_reset_while_its_root_waits_is_undone_whole(
+    serve: Serve, world: World, task_queue: str
+) -> None:
+    """docs/undo.md: such a reset is refused, and the root undoes what it left, its own child's steps too, newest first."""
+    world.switch("hold-n")
+    async with serve(work, patient, part, inner_first, outer) as client:
+        root = await start(client, outer, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await world.until("n")
+        mid = client.get_workflow_handle(f"{root.id}/mid")
+        history = await mid.fetch_history()
+        tasks = [e.event_id for e in history.events if e.HasField("workflow_task_completed_event_attributes")]
+        await reset(client, mid, tasks[-1])
+        world.switch("go-n")
+        assert causes(await failure_of(root, 60))[0][0] == "RolledBack"
+    names = ("mid/n", "mid/deep/c", "mid/deep/b", "mid/deep/a", "mid/m", "first")
+    assert [name for name, _ in told(world, 0)] == [*names]
 
 
 async def test_what_a_reset_of_a_child_did_that_had_left_nothing(

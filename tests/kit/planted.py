@@ -57,7 +57,7 @@ def made(name: str, do: Do, undo: Undo | None) -> Operation[EmptyInput, None]:
 
 
 def of_three(
-    op: Operation[EmptyInput, None], *more: str, policy: Policy | None = None
+    op: Operation[EmptyInput, Any], *more: str, policy: Policy | None = None
 ) -> Saga[EmptyInput, Any]:
     """Make a saga with an operation between two that are right; with ``more`` steps of it, there are more."""
 
@@ -103,6 +103,25 @@ async def _raise_price(ctx: Context[Shop], input: EmptyInput) -> None:
     before = ctx.saved or ctx.deps.price
     await ctx.save(before)
     ctx.deps.price = 5
+
+
+async def _raise_and_tell(ctx: Context[Shop], input: EmptyInput) -> int:
+    before = ctx.deps.price
+    await ctx.save(ctx.saved or before)
+    ctx.deps.price = 5
+    return before
+
+
+async def _price_as_told(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[int]) -> None:
+    before = outcome.output if outcome.status == "done" else outcome.saved
+    ctx.deps.price = before or ctx.deps.price
+
+
+def telling() -> Operation[EmptyInput, int]:
+    """Raise the price, telling what it was: done again, it tells its own."""
+    op = operation(id="card", version="1.0.0", retry=FAST)(_raise_and_tell)
+    op.undo(retry=FAST)(_price_as_told)
+    return op
 
 
 async def _price_back(ctx: Context[Shop], input: EmptyInput, outcome: Outcome[None]) -> None:
@@ -319,6 +338,9 @@ BUGS = {
     ),
     "an operation that takes its own effect for what was before": _bug(
         _price_and_last, _price_to_last, raising, "crash, then fails", "'price': 5"
+    ),
+    "an operation that tells its own effect as what was before": Bug(
+        of_three(telling()), of_three(raising()), "crash, then undone", "'price': 5"
     ),
     "an undo that works once": _bug(
         charge, _once, charging, "undo repeated", "it ended stuck, not rolled_back"

@@ -18,10 +18,14 @@ FOUND = [
     "an undo that takes back the newest",
     "an undo that remembers only the last",
     "an operation that takes its own effect for what was before",
+    "an operation that tells its own effect as what was before",
     "an operation that comes after its undo",
     "a body that goes on without what it needs",
 ]
-PASSED = ["an operation that comes after its undo"]
+PASSED = [
+    "an operation that comes after its undo",
+    "an operation that tells its own effect as what was before",
+]
 
 
 def cases(sample: list[str]) -> list[Any]:

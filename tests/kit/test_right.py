@@ -11,9 +11,22 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities import Context, EmptyInput, Outcome, Unrecoverable, operation
-    from flows import Dag, Policy, Sequence, saga
+    from flows import Dag, LongRunning, Policy, Sequence, saga
     from flows.testing import QUICK, Coverage, Mode, Temporal
-    from tests.kit.planted import Shop, card, made, mail, seat, sell, take_back
+    from flows.testing._faults import HANGS
+    from tests.kit.planted import (
+        Shop,
+        _once,
+        card,
+        charge,
+        charging,
+        made,
+        mail,
+        of_three,
+        seat,
+        sell,
+        take_back,
+    )
     from tests.kit.test_strange import letter, sequence, swept
     from tests.sample import FAST
 
@@ -116,6 +129,29 @@ def beside_nested(dag: Dag, params: EmptyInput) -> None:
     dag.append_parallel(dag.step("note", note, {}), dag.step("node", sequence(seat, card, mail), {}))
 
 
+class NoteTwice(Sequence[EmptyInput, None], id="note-twice", version="1.0.0"):
+    """Two notes in one task, then a mail."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(note, input)
+        await self.execute(note, input, step="more", force=True)
+        await self.execute(mail, input)
+
+
+class TwoLegs(LongRunning[EmptyInput, None, EmptyInput, EmptyInput], id="two-legs", version="1.0.0"):
+    """A seat, and in a leg of its own another one and a mail."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat, input)
+        if self.resume_point == "":
+            await self.wait(timedelta(milliseconds=1), resume_point="second")
+        await self.execute(mail, input)
+
+
+KEEPS = Policy(on_failure="keep")
+UNDOS = (Mode.UNDO_REPEATED, Mode.UNDO_FAILS, Mode.UNDO_TRANSIENT, Mode.UNDO_CRASH, Mode.CRASH_UNDONE)
+
+
 def wrong(coverage: Coverage) -> dict[tuple[str, Mode], tuple[str, ...]]:
     """Give what a table finds wrong."""
     assert coverage.runs > len(coverage.steps)
@@ -154,6 +190,46 @@ async def test_what_is_for_once_beside_others(temporal: Temporal) -> None:
     coverage = await swept(once_beside, temporal, letter, modes=(Mode.RESET_COMPLETED,))
     assert wrong(coverage) == {}
     assert {coverage.cell(name, Mode.RESET_COMPLETED).status for name in coverage.steps} == {"held"}
+
+
+@pytest.mark.parametrize("flow", [sequence(note, mail), NoteTwice], ids=["saga", "sequence"])
+async def test_a_cancel_while_local_undos_end_a_run(temporal: Temporal, flow: Any) -> None:
+    """The task that undid them is done again, and told of the cancel first: the run may end cancelled as well."""
+    modes = (Mode.UNDO_CANCEL_BEFORE, Mode.UNDO_CANCEL_IN, Mode.UNDO_CANCEL_AFTER)
+    coverage = await swept(flow, temporal, note, modes=modes)
+    assert wrong(coverage) == {}
+    assert {coverage.cell("note", mode).status for mode in modes} == {"held"}
+
+
+@pytest.mark.parametrize(
+    ("flow", "step"), [(once_beside, "card"), (sequence(note, mail), "note")], ids=["beside", "local"]
+)
+async def test_a_cancel_that_may_meet_a_result_where_time_is_skipped(flow: Any, step: str) -> None:
+    """That server hangs then: these modes don't apply there."""
+    modes = (Mode.CANCEL_BEFORE, Mode.CANCEL_IN, Mode.CANCEL_AFTER)
+    coverage = await swept(flow, Temporal(), letter, note, modes=modes)
+    assert wrong(coverage) == {}
+    assert {coverage.cell(step, mode).why for mode in modes} == {(HANGS,)}
+    assert [coverage.cell("mail", mode).status for mode in modes] == ["held", "held", "not applicable"]
+
+
+async def test_what_a_policy_keeps_is_undone_by_a_cancel(temporal: Temporal) -> None:
+    """No failure is unwound there: a cancel before the next step is, and shows what an undo does wrong."""
+    right = await swept(of_three(charging(), policy=KEEPS), temporal, charging(), modes=UNDOS)
+    assert wrong(right) == {}
+    assert [right.cell("card", mode).status for mode in UNDOS] == ["held"] * len(UNDOS)
+    once = made("card", charge, _once)
+    found = wrong(await swept(of_three(once, policy=KEEPS), temporal, once, modes=UNDOS))
+    assert next(iter(found)) == ("card", Mode.UNDO_REPEATED)
+    assert "it ended stuck, not cancelled" in found["card", Mode.UNDO_REPEATED][0]
+
+
+async def test_legs_are_reset_where_they_ran(temporal: Temporal) -> None:
+    """Steps of the newest leg are in its run, those of an earlier one aren't."""
+    coverage = await swept(TwoLegs, temporal, modes=(Mode.RESET_COMPLETED,))
+    assert wrong(coverage) == {}
+    found = {step: coverage.cell(step, Mode.RESET_COMPLETED).status for step in coverage.steps}
+    assert found == {"seat": "not applicable", "leg:1/seat": "held", "leg:1/mail": "held"}
 
 
 async def test_local_steps_where_time_is_skipped() -> None:

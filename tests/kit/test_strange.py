@@ -364,7 +364,12 @@ async def test_a_run_that_does_not_end_says_what_it_waits_for(
 
     said = "the run without faults: it didn't end within 3 s; called were no steps; "
     assert (await swept(Waits, temporal)).problems == [
-        said + "where it waits for a time, `temporal=Temporal()` lets that pass at once"
+        said + "where it waits for somebody, `operator` does what that one does, "
+        "and `temporal=Temporal()` lets a time pass at once"
+    ]
+    assert (await swept(gated, temporal, modes=(Mode.TRANSIENT,))).problems == [
+        said.replace("no steps", "seat")
+        + "it waits for an operator: go isn't approved; let `operator` decide"
     ]
     coverage = await swept(Unserved, temporal)
     assert coverage.problems[0].startswith(said + "the last error of a step: ")

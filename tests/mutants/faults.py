@@ -279,4 +279,21 @@ MUTANTS = (
         "flow._resolving and info.run_id == info.original_execution_run_id", "flow._resolving",
         "tests/flows/test_reset_updates.py",
     ),
-)  # fmt: skip
+    _mutant(
+        "a child that two runs tell of is put into the plan's edges twice", "flows/_undo_services.py",
+        """    inner: dict[str, dict[str, tuple[str, ...]]] = {}
+    for child in gathered.left.children:
+        inner.setdefault(child.call.step, {}).update(child.edges)
+    for unit, inside in inner.items():
+        edges = spliced(edges, unit, inside)
+""",
+        """    for child in gathered.left.children:
+        edges = spliced(edges, child.call.step, child.edges)
+""",
+        "tests/flows/test_children_reset.py",
+    ),
+    _mutant(
+        "a reference of a kind that its field never takes is let in", "flows/_kinds.py",
+        "not any(_taken(wanted, kind) for kind in kinds)", "False", "tests/sagas/test_kinds.py",
+    ),
+)

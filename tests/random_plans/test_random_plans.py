@@ -90,7 +90,7 @@ class Ground:
     def _asked_for(self, rows: list[Any], plan: Plan) -> list[Any]:
         """Leave out what nobody asked for: without a cache the SDK may do a local activity again that ended long ago."""
         most = {
-            self._path + name: 2 if leaf.get("fault") in ("flaky", "fail") else 1
+            self._path + name: 2 if leaf.get("fault") else 1
             for name, leaf in plan.leaves.items()
             if leaf.get("local")
         }
