@@ -296,4 +296,4 @@ MUTANTS = (
         "a reference of a kind that its field never takes is let in", "flows/_kinds.py",
         "not any(_taken(wanted, kind) for kind in kinds)", "False", "tests/sagas/test_kinds.py",
     ),
-)
+)  # fmt: skip
