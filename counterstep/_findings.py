@@ -17,7 +17,18 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Status
 from counterstep._connection import unreadable
-from counterstep.reports import INTERNAL, MARKS, Kind, Pending, Report, Waiting, fetch_report, pending_of
+from counterstep.reports import (
+    INTERNAL,
+    MARKS,
+    UNDOING,
+    Kind,
+    Pending,
+    Report,
+    RunInfo,
+    Waiting,
+    fetch_report,
+    pending_of,
+)
 from counterstep.serving import CodecError
 
 AnyReport = Report[Any, Any]
@@ -25,6 +36,8 @@ MEMO = "counterstep"
 _PROBLEMS = "TemporalReportedProblems"
 _WAITING = ("held", "parked")
 _CUT_OFF = ("Terminated", "TimedOut")
+_ITS_OWN = ("running", "held", "parked", "paused", "unwinding", "stuck")
+"""States of a root that looks, or is looked, after what its children left."""
 _UNDOES = (*INTERNAL, "undo")
 """Types whose closed runs left nothing of their own: what they didn't undo stands at the run that did it."""
 
@@ -80,7 +93,8 @@ async def find(client: Client, bounds: Bounds, left_out: Callable[[str], None]) 
         CodecError: when the codec server doesn't decode.
     """
     looking = _Looking(client, bounds, left_out)
-    for part in (looking.open(), looking.stuck(), looking.cut_off(), looking.unpolled()):
+    parts = (looking.open(), looking.stuck(), looking.cut_off(), looking.undone_in_part(), looking.unpolled())
+    for part in parts:
         async for finding in part:
             yield finding
 
@@ -100,6 +114,7 @@ class _Looking:
     def __init__(self, client: Client, bounds: Bounds, left_out: Callable[[str], None]) -> None:
         self._client, self._bounds, self._left_out = client, bounds, left_out
         self._queues: dict[tuple[str, bool], WorkflowExecution] = {}
+        self._looked_at: set[str] = set()
 
     async def open(self) -> AsyncIterator[Finding]:
         async for run in self._list('ExecutionStatus = "Running"', MARKS):
@@ -119,6 +134,14 @@ class _Looking:
                 for finding in await self._left(run, "left"):
                     yield finding
 
+    async def undone_in_part(self) -> AsyncIterator[Finding]:
+        """Look at runs of any end whose `undo` failed."""
+        async for undo in self._closed("Failed", f'WorkflowType = "{UNDOING}"'):
+            id = undo.id.removeprefix("undo:").rpartition(":")[0]
+            run = await self._described(id)
+            for finding in await self._left(run, "stuck") if run else ():
+                yield finding
+
     async def unpolled(self) -> AsyncIterator[Finding]:
         for (queue, workflows), run in self._queues.items():
             if not await polled(self._client, queue, workflows):
@@ -126,13 +149,13 @@ class _Looking:
 
     def _list(self, query: str, without: Sequence[str]) -> AsyncIterator[WorkflowExecution]:
         types = ", ".join(f'"{name}"' for name in without)
-        query = f"{query} AND WorkflowType NOT IN ({types})"
+        query = f"{query} AND WorkflowType NOT IN ({types})" if without else query
         return self._client.list_workflows(query, limit=self._bounds.limit)
 
-    async def _closed(self, status: str) -> AsyncIterator[WorkflowExecution]:
+    async def _closed(self, status: str, only: str | None = None) -> AsyncIterator[WorkflowExecution]:
         since = (datetime.now(UTC) - self._bounds.since).isoformat()
         query = f'ExecutionStatus = "{status}" AND CloseTime > "{since}"'
-        async for run in self._list(query, _UNDOES):
+        async for run in self._list(f"{query} AND {only}" if only else query, () if only else _UNDOES):
             yield run
 
     async def _waiting(self, run: WorkflowExecution) -> list[Finding]:
@@ -140,22 +163,22 @@ class _Looking:
         if (await _memo(run)).get("state") not in _WAITING:
             return []
         report = await self._report(run)
-        described = await self._described(run)
+        described = await self._described(run.id, run.run_id)
         memo = await _memo(described) if described else {}
         waiting = report.run.waiting if report and report.run else ()
         if not waiting and memo.get("state") in _WAITING:  # still: what the list says may be old
             return [_held_run(run, memo)]
         return [_held(run, one, str(memo.get("reason", ""))) for one in waiting]
 
-    async def _described(self, run: WorkflowExecution) -> WorkflowExecutionDescription | None:
+    async def _described(self, id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
         try:
-            return await self._client.get_workflow_handle(run.id, run_id=run.run_id).describe()
+            return await self._client.get_workflow_handle(id, run_id=run_id).describe()
         except RPCError as error:
             _only_gone(error)
             return None
 
     async def _retrying(self, run: WorkflowExecution) -> list[Finding]:
-        described = await self._described(run)
+        described = await self._described(run.id, run.run_id)
         if described is None:
             return []
         pending = pending_of(described)
@@ -165,15 +188,29 @@ class _Looking:
 
     async def _left(self, run: WorkflowExecution, kind: str) -> list[Finding]:
         """Say what a closed run left that can be undone, and that nobody has undone or taken over since."""
+        if run.run_id in self._looked_at:
+            return []
+        self._looked_at.add(run.run_id)
         report = await self._report(run)
         info = report.run if report else None
         if report is None or info is None or info.run_id != run.run_id:
             return []
-        if info.taken_over_by or info.undoing in ("running", "completed"):
+        if info.taken_over_by or info.undoing in ("running", "completed") or await self._of_its_root(run):
             return []
         undoable = {step.name: step.undoable for step in report.planned}
         left = [s.step for s in report.walk() if _in_place(s) and undoable.get(s.step, True)]
-        return [_in_place_of(run, kind, info.state, left)] if left else []
+        return [_in_place_of(run, kind, info, left)] if left else []
+
+    async def _of_its_root(self, run: WorkflowExecution) -> bool:
+        """Whether what a child flow left is its root's to undo: that has undone it, or is still open, or stuck itself."""
+        if run.root_id in (None, run.id):
+            return False
+        root = await self._described(run.root_id, run.root_run_id)
+        whole = await self._report(root) if root else None
+        inside = [r for r in whole.walk() if r.run and r.run.workflow_id == run.id] if whole else []
+        if whole is None or whole.run is None or not inside:
+            return False
+        return whole.run.state in _ITS_OWN or not any(map(_in_place, inside[0].walk()))
 
     async def _report(self, run: WorkflowExecution) -> AnyReport | None:
         try:
@@ -271,9 +308,11 @@ def _again(run: WorkflowExecution, pending: Pending) -> Finding:
     )
 
 
-def _in_place_of(run: WorkflowExecution, kind: str, state: str, left: list[str]) -> Finding:
+def _in_place_of(run: WorkflowExecution, kind: str, info: RunInfo, left: list[str]) -> Finding:
     names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    how = "is stuck; not undone" if kind == "stuck" else f"was {state.replace('_', ' ')}; still in place"
+    how = "is stuck; not undone" if kind == "stuck" else f"was {info.state.replace('_', ' ')}; still in place"
+    if kind == "stuck" and info.state != "stuck":
+        how = f"{info.state.replace('_', ' ')}, and its undo is stuck; not undone"
     return Finding(
         kind,
         run.id,

@@ -34,7 +34,10 @@ def at(second: float) -> datetime:
         ([(-3, 2)], [(-3, 2)]),  # it was at work when an earlier task told so
         ([(-86400, -86399), (-86399, -86397)], [(0, 1), (1, 3)]),
         ([(-5, -4), (-4, 3)], [(0, 1), (1, 8)]),
-        ([(-99, -98), (-98, -85)], [(-1, 0), (-1, 10)]),  # longer than the task: they can't all keep their durations
+        (
+            [(-99, -98), (-98, -85)],
+            [(-1, 0), (-1, 10)],
+        ),  # longer than the task: they can't all keep their durations
         ([(1, 2), (2, 86400)], [(-1, 0), (-1, 10)]),
         ([(86400, 86401), (86401, 86403)], [(7, 8), (8, 10)]),
     ],

@@ -27,14 +27,14 @@ with workflow.unsafe.imports_passed_through():
     from counterstep.cli import app
     from counterstep.reports import Pending, RunInfo, shape_of
     from counterstep.watch import Look, _Screen
-    from flows import Sequence, start
+    from flows import Dag, Sequence, saga, start
     from tests.conftest import Serve
     from tests.reports.flows import DEFINITIONS, careful, plain
     from tests.reports.making import report
     from tests.sagas.operations import check, work
     from tests.sagas.test_plan_checks import TEN, ten
-    from tests.support import World, binary, failure_of, new_id
-    from tests.undoing import undo
+    from tests.support import World, binary, causes, eventually, failure_of, new_id
+    from tests.undoing import undo, undo_fails
 
 Command = Callable[..., Awaitable[Result]]
 
@@ -377,3 +377,41 @@ async def test_doctor(serve: Serve, world: World, task_queue: str, counterstep: 
     assert "KeyError" in mine[bug]["what"] or "WorkflowTaskFailed" in mine[bug]["what"]
     shown = await counterstep("doctor", "--exit-code")
     assert shown.exit_code == 3 and f"✗ {stuck}  plain@1.0.0 is stuck; not undone: a" in shown.stdout
+
+
+@saga(id="around-plain", version="1.0.0")
+def around_plain(dag: Dag, params: EmptyInput) -> None:
+    """A child."""
+    dag.flow("p", plain, {})
+
+
+async def test_doctor_tells_of_an_undo_that_failed_and_leaves_a_child_to_its_root(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """A run that completed, and whose undo is stuck, is listed; a terminated child that its root undid isn't."""
+    async with serve(*DEFINITIONS, around_plain) as client:
+        completed = await start(client, plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await completed.result()
+        world.switch("fail-undo-a")
+        assert (await undo_fails(client, task_queue, completed))[0] == "Stuck"
+        world.switch("fail-undo-a", on=False)
+        world.switch("hold-b")
+        root = await start(client, around_plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        child = client.get_workflow_handle(f"{root.id}/p")
+        await eventually(lambda: world.calls.count("b") == 2)
+        await child.terminate()
+        world.switch("go-b")
+        assert causes(await failure_of(root))[0][0] == "RolledBack"
+        ids = {completed.id, root.id, child.id}
+        found = await doctored(
+            counterstep, lambda found: completed.id in {one["workflow_id"] for one in found}
+        )
+        mine = {one["workflow_id"]: (one["kind"], one["what"]) for one in found if one["workflow_id"] in ids}
+        assert mine == {
+            completed.id: ("stuck", "plain@1.0.0 completed, and its undo is stuck; not undone: a")
+        }
+        await undo(client, task_queue, completed)
+        gone = await doctored(
+            counterstep, lambda found: completed.id not in {one["workflow_id"] for one in found}
+        )
+    assert not ids & {one["workflow_id"] for one in gone}
