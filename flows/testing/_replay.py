@@ -205,6 +205,7 @@ def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
         )
     report = report_of(run, "default")
     assert report.run is not None, "a run's report tells of the run"
-    leg = max((step.header.leg for step in run.steps if not step.is_undo), default=0)
-    state = report.run.state
-    return str(report.definition), f"leg-{leg}" if state == "continued_as_new" else state
+    if run.status == "continued_as_new":
+        leg = max((step.header.leg for step in run.steps if not step.is_undo), default=0)
+        return str(report.definition), f"leg-{leg}"
+    return str(report.definition), report.run.state

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ with workflow.unsafe.imports_passed_through():
     from activities import DefinitionError, EmptyInput
     from counterstep.cli import app
     from examples.quickstart import Booking, BookSeat, Desk
-    from flows import Sequence
+    from flows import LongRunning, Sequence
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
     from flows.testing._temporal import dev_server
     from tests.canary import Inner, copies
     from tests.kit.planted import card, mail, seat, shop
+    from tests.kit.test_right import TwoLegs
     from tests.support import World
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,26 @@ class After(Sequence[EmptyInput, None], id="changing", version="1.0.0"):
 
     async def run(self, input: EmptyInput) -> None:
         await self.execute(seat, input)
+        await self.execute(mail, input)
+
+
+class FirstLegChanged(LongRunning[EmptyInput, None, EmptyInput, EmptyInput], id="two-legs", version="1.0.0"):
+    """A card in the first leg instead of a seat."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(card if self.resume_point == "" else seat, input)
+        if self.resume_point == "":
+            await self.wait(timedelta(milliseconds=1), resume_point="second")
+        await self.execute(mail, input)
+
+
+class LastLegChanged(LongRunning[EmptyInput, None, EmptyInput, EmptyInput], id="two-legs", version="1.0.0"):
+    """A card in the last leg instead of a seat."""
+
+    async def run(self, input: EmptyInput) -> None:
+        await self.execute(seat if self.resume_point == "" else card, input)
+        if self.resume_point == "":
+            await self.wait(timedelta(milliseconds=1), resume_point="second")
         await self.execute(mail, input)
 
 
@@ -125,6 +147,35 @@ def own_temporal() -> Iterator[Temporal]:
     """A server on which nothing else has run."""
     with dev_server() as temporal:
         yield temporal
+
+
+@pytest.mark.parametrize(("changed", "kept"), [(FirstLegChanged, "leg-0"), (LastLegChanged, "completed")])
+async def test_each_leg_is_recorded(own_temporal: Temporal, tmp_path: Path, changed: type, kept: str) -> None:
+    """A leg that went on as new is a history of its own: code before the resume point that changed is found by it."""
+    folder = tmp_path / "kept"
+    async with serving(seat, card, mail, TwoLegs, temporal=own_temporal, lifespan=shop) as worker:
+        await worker.run(TwoLegs, EmptyInput())
+        made = await counterstep.replay._recorded(worker.client, {"two-legs@1.0.0"}, folder, 10)
+    assert sorted(file.name for file in made) == [
+        "two-legs@1.0.0-completed.json",
+        "two-legs@1.0.0-leg-0.json",
+    ]
+    await replay(folder, seat, card, mail, TwoLegs)
+    with pytest.raises(HistoriesDiffer) as refused:
+        await replay(folder, seat, card, mail, changed)
+    differ = [one.name for one in refused.value.replayed if one.difference is not None]
+    assert differ == [f"two-legs@1.0.0-{kept}"]
+
+
+async def test_a_version_that_is_not_served_any_more_is_named(temporal: Temporal) -> None:
+    """Its code isn't said to differ: it isn't there."""
+    _, history = await recorded(temporal)
+    with pytest.raises(HistoriesDiffer) as refused:
+        await replay([history], *SERVED)
+    (one,) = refused.value.replayed
+    assert one.difference == (
+        "changing@1.0.0 isn't served; serve that version while runs of it are open, then remove its histories"
+    )
 
 
 async def test_the_command_records_each_end_once_and_replays(own_temporal: Temporal, tmp_path: Path) -> None:

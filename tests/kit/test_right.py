@@ -129,6 +129,13 @@ def beside_nested(dag: Dag, params: EmptyInput) -> None:
     dag.append_parallel(dag.step("note", note, {}), dag.step("node", sequence(seat, card, mail), {}))
 
 
+def _keep_what_failed(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    """Leave a mark where the step failed."""
+    take_back(shop, ctx, outcome)
+    if outcome.status == "failed":
+        shop.money -= 1
+
+
 class NoteTwice(Sequence[EmptyInput, None], id="note-twice", version="1.0.0"):
     """Two notes in one task, then a mail."""
 
@@ -222,6 +229,14 @@ async def test_what_a_policy_keeps_is_undone_by_a_cancel(temporal: Temporal) -> 
     found = wrong(await swept(of_three(once, policy=KEEPS), temporal, once, modes=UNDOS))
     assert next(iter(found)) == ("card", Mode.UNDO_REPEATED)
     assert "it ended stuck, not cancelled" in found["card", Mode.UNDO_REPEATED][0]
+
+
+async def test_the_undo_of_what_failed_is_blamed_first(temporal: Temporal) -> None:
+    """Its policy undoes what failed, too: the step before it only suffers."""
+    wrongly = made("card", sell, _keep_what_failed)
+    flow = of_three(wrongly, policy=Policy(undo_failed_step="always"))
+    coverage = await swept(flow, temporal, wrongly, modes=(Mode.FAILS, Mode.UNDO_REPEATED))
+    assert [(step, mode) for step, mode, _ in coverage.found][:1] == [("card", Mode.FAILS)]
 
 
 async def test_legs_are_reset_where_they_ran(temporal: Temporal) -> None:

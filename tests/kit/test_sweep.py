@@ -89,7 +89,8 @@ async def test_a_saga_inline_in_a_sequence_holds(temporal: Temporal) -> None:
     names = ("first", "beside/seat", "beside/card", "beside/mail")
     wrong = {(n, m): c.status for n in names for m in modes if (c := coverage.cell(n, m)).status != "held"}
     nowhere = {(name, Mode.LATE): "not applicable" for name in names}
-    assert wrong == nowhere | {(name, Mode.SIBLINGS): "not applicable" for name in ("first", "beside/mail")}
+    alone = {(name, Mode.SIBLINGS): "not applicable" for name in ("first", "beside/mail")}
+    assert wrong == nowhere | alone | {("beside/mail", Mode.CRASH_UNDONE): "not applicable"}
 
 
 async def test_the_time_skipping_server_sweeps_what_it_can() -> None:

@@ -20,6 +20,28 @@ def test_a_missing_cell_fails() -> None:
     assert "seat × undo repeated: no run tried it, and nothing says why" in str(NotHeld(coverage))
 
 
+def test_what_keeps_a_sweep_from_running_is_told_alone() -> None:
+    """Where the flow as a whole has a problem, nobody is told of each cell that nothing filled."""
+    coverage = Coverage("buy@1.0.0", ["seat"], FEW, {}, ["it has no steps"])
+    assert coverage.complaints() == ["", "it has no steps"]
+    assert str(NotHeld(coverage)).startswith("it has no steps\n\nbuy@1.0.0: ")
+
+
+def test_a_step_whose_cells_are_crowded_comes_after_the_one_that_fails() -> None:
+    """Under a policy that undoes what failed, too, the next step's own undo may be what is wrong."""
+    cells = {
+        ("seat", Mode.FAILS): Cell("held", 1),
+        ("seat", Mode.UNDO_REPEATED): Cell("broken", 1, ("it leaks",), crowded=True),
+        ("card", Mode.FAILS): Cell("broken", 1, ("it leaks",)),
+        ("card", Mode.UNDO_REPEATED): Cell("held", 1),
+    }
+    coverage = Coverage("buy@1.0.0", ["seat", "card"], FEW, cells)
+    assert [(name, mode) for name, mode, _ in coverage.found] == [
+        ("card", Mode.FAILS),
+        ("seat", Mode.UNDO_REPEATED),
+    ]
+
+
 def test_the_table_as_text_json_and_html() -> None:
     """All three say the same of each cell; the page holds no markup of a message's."""
     coverage = Coverage("buy@1.0.0", ["seat", "card"], [Mode.FAILS], CELLS, runs=3, seconds=1.2)

@@ -437,3 +437,17 @@ async def test_the_framework_counts_what_was_called(temporal: Temporal, desk: De
     assert [call.fault for call in ran.calls] == [None, "unknown before", None, None]
     assert told == [("undo of charge-card", "unknown", 1), ("undo of take-seat", "done", 1)]
     assert take_seat(Context.of(desk), ran.calls[0].input) == Ticket(seat="12A")
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"), [("charge-card", cancel("after")), ("local-a", cancel("in"))], ids=["after", "local"]
+)
+async def test_a_cancel_that_would_hang_is_refused(step: str, fault: Fault, desk: Desk, world: Any) -> None:
+    """On the time-skipping server a cancel can't meet a result: it is said at once, with what to do."""
+    flow, input, deps = (BookSeat, BOOKING, desk) if step == "charge-card" else (Locally, 1, world)
+    async with serving("examples.quickstart", Locally, local_a, deps=deps) as worker:
+        worker.inject(step, fault)
+        with pytest.raises(
+            DefinitionError, match="hangs when a cancel meets a result: run this test on a dev"
+        ):
+            await worker.run(flow, input)
