@@ -86,3 +86,29 @@ class SagaByHand:
                 await workflow.execute_activity(take_one, number, start_to_close_timeout=timedelta(minutes=1))
             raise
         return value
+
+
+RUN = 1600
+"""Steps after which a long chain goes on as new: some ten thousand events."""
+
+
+@workflow.defn(name="chain-by-hand")
+class ChainByHand:
+    """Many remote activities, one after another, in as many runs as they need."""
+
+    @workflow.run
+    async def run(self, steps: int, value: int = 0) -> int:
+        """Run them; the value says how many there were."""
+        for number in range(value, min(steps, value + RUN)):
+            value = await workflow.execute_activity(
+                add_one,
+                value,
+                activity_id=f"s{number}",
+                start_to_close_timeout=timedelta(minutes=1),
+                heartbeat_timeout=timedelta(seconds=30),
+                retry_policy=ONCE,
+                summary=DESCRIPTION,
+            )
+        if value < steps:
+            workflow.continue_as_new(args=[steps, value])
+        return value
