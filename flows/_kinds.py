@@ -88,7 +88,10 @@ class Shape:
             return "serialization" in self.schema
         fields = {"model": "model-fields", "dataclass": "dataclass-args"}.get(self.schema["type"])
         first = fields and self.schema["schema"]["type"] != fields and not self.schema.get("root_model")
-        return bool(first or self.schema.get("coerce_numbers_to_str"))
+        forgives = self.schema.get("on_error", "raise") != "raise"
+        return bool(
+            first or forgives or self.schema.get("custom_init") or self.schema.get("coerce_numbers_to_str")
+        )
 
     def _changes_nothing(self) -> bool:
         """Whether what is inside says it: a validator changes what is given after it, and what is taken before it."""

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    OnErrorOmit,
     PlainSerializer,
     RootModel,
     TypeAdapter,
@@ -92,6 +93,16 @@ class Split(BaseModel):
         return given.split() if isinstance(given, str) else given
 
 
+class Own(BaseModel):
+    """A model that sees what is given first."""
+
+    parts: str
+
+    def __init__(self, parts: Any) -> None:
+        """Take anything."""
+        super().__init__(parts=str(parts))
+
+
 @dataclasses.dataclass
 class Pair:
     """A dataclass."""
@@ -147,6 +158,8 @@ class Taking(BaseModel):
     words: Words = {"text": ""}
     loose: Loose | None = None
     parts: Split | None = None
+    own: Own | None = None
+    some: list[OnErrorOmit[str]] = []
     either: str | list[str] = ""
     renamed: str = Field("", alias="theText")
     whole: int = 0
@@ -216,6 +229,8 @@ MAY_FIT: dict[str, Any] = {
     "coerced": {"loose": {"text": _ref("number")}},
     "coerced deeper": {"loose": {"text": "", "words": {"text": _ref("number")}}},
     "a validator before": {"parts": {"parts": _ref("made", "name")}},
+    "an __init__ of its own": {"own": {"parts": _ref("number")}},
+    "omitted where it doesn't fit": {"some": [_ref("number")]},
     "same type": {
         "made": _ref("made"),
         "tree": _ref("tree", "inner"),
