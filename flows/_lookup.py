@@ -79,9 +79,18 @@ async def _marks(client: Client, workflow_id: str, run_id: str) -> dict[str, dic
     return found
 
 
-async def lost_a_task(client: Client, workflow_id: str, run_id: str) -> bool:
-    """Say whether a workflow task of an open run failed, or timed out, since the last one that was completed."""
+async def lost_a_task(client: Client, workflow_id: str, run_id: str, until: int) -> bool:
+    """Say whether a workflow task of an open run failed, or timed out, since the last one that was completed.
+
+    Args:
+        client: to ask with.
+        workflow_id: of the run.
+        run_id: of the run.
+        until: the last event that counts: the SDK completes a task in which a local activity takes long, this one too.
+    """
     async for event in _backwards(client, workflow_id, run_id):
+        if event.event_id > until:
+            continue
         if event.event_type in _LOST:
             return True
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:

@@ -48,7 +48,7 @@ async def lost_a_task() -> bool:
     info = workflow.info()
     lost: bool = await workflow.execute_local_activity(
         LOST_TASK,
-        args=[info.workflow_id, info.run_id],
+        args=[info.workflow_id, info.run_id, info.get_current_history_length()],
         start_to_close_timeout=timedelta(minutes=1),
         summary="was a workflow task lost?",
         result_type=bool,

@@ -137,9 +137,9 @@ class Services:
         return list(steps)
 
     @activity.defn(name=LOST_TASK)
-    async def lost(self, workflow_id: str, run_id: str) -> bool:
-        """Say whether a workflow task of this run was lost since the last one that Temporal took."""
-        return await lookup.lost_a_task(activity.client(), workflow_id, run_id)
+    async def lost(self, workflow_id: str, run_id: str, until: int) -> bool:
+        """Say whether a workflow task of this run was lost since the last one that Temporal took before an event."""
+        return await lookup.lost_a_task(activity.client(), workflow_id, run_id, until)
 
     @activity.defn(name=SENT)
     async def sent(self, step: str, told: dict[str, Any]) -> dict[str, Any]:

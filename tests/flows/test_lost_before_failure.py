@@ -7,16 +7,20 @@ is done again then knows of that from its beginning.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import Context, EmptyInput, Retry, operation
 from flows import Dag, Policy, Sequence, no_undo, saga, start
+from flows import _lookup as lookup
 from flows._interpreter import Interpreter
 from flows._lost import LOST_TASK
 from tests.conftest import Serve
@@ -324,6 +328,50 @@ async def test_before_a_signal_that_fails(serve: Serve, world: World, task_queue
     names = [call for call in world.calls if isinstance(call, str)]
     assert names == ["lone/x0", *(["lone/x1", "lone/x2"] * (len(names) // 2))]
     assert world.calls[len(names) :] == [("undo", f"lone/x{n}", "done") for n in (2, 1, 0)]
+
+
+def _newest(events: list[str], *kinds: str) -> int:
+    return max((n for n, kind in enumerate(events) if kind in kinds), default=-1)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.usefixtures("bug")
+async def test_a_question_that_takes_long(
+    serve: Serve, world: World, task_queue: str, cache: int, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """What is asked while the SDK keeps the task by heartbeats is told of the task before; also where it is asked again."""
+    backwards = lookup._backwards
+    asked: list[str] = []
+
+    async def later(client: Client, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+        asked.append(run_id)
+        if again and len(asked) == 1:
+            raise RPCError("no answer", RPCStatusCode.UNAVAILABLE, b"")
+        handle: Any = client.get_workflow_handle(workflow_id, run_id=run_id)
+        while True:
+            events = await events_of(handle)
+            if _newest(events, "WORKFLOW_TASK_COMPLETED") > _newest(events, "WORKFLOW_TASK_FAILED"):
+                break
+            await asyncio.sleep(0.1)
+        async for event in backwards(client, workflow_id, run_id):
+            yield event
+
+    monkeypatch.setattr(lookup, "_backwards", later)
+    async with serve(here, there, fails, waits, cache=cache) as client:
+        handle = await start(
+            client,
+            waits,
+            EmptyInput(),
+            id=new_id(),
+            task_queue=task_queue,
+            task_timeout=timedelta(seconds=2),
+        )
+        await failed_meanwhile(world, handle, "")
+        await failure_of(handle, 60)
+    assert asked
+    names = [call for call in world.calls if isinstance(call, str)]
+    assert names == ["x0", *(["x1", "x2"] * (len(names) // 2))]
+    assert world.calls[len(names) :] == [("undo", f"x{n}", "done") for n in (2, 1, 0)]
 
 
 async def test_where_time_is_skipped(skipping: Serve, world: World, task_queue: str) -> None:

@@ -85,6 +85,10 @@ MUTANTS = (
         "and await lost_a_task()\n", "and (await lost_a_task() or True)\n", "tests/flows/test_lost_before_failure.py",
     ),
     _mutant(
+        "a question that takes long is told of the task that it is asked in", "flows/_lookup.py",
+        "if event.event_id > until:", "if event.event_id > until + 99:", "tests/flows/test_lost_before_failure.py",
+    ),
+    _mutant(
         "a step begins while a failed one isn't held yet", "flows/_interpreter.py",
         "bool(self._asks or self._run", "bool(self._run", "tests/flows/test_lost_before_failure.py",
     ),
