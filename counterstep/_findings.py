@@ -36,8 +36,8 @@ MEMO = "counterstep"
 _PROBLEMS = "TemporalReportedProblems"
 _WAITING = ("held", "parked")
 _CUT_OFF = ("Terminated", "TimedOut")
-_ITS_OWN = ("running", "held", "parked", "paused", "unwinding", "stuck")
-"""States of a root that looks, or is looked, after what its children left."""
+_ITS_OWN = ("running", "held", "parked", "paused", "unwinding", "stuck", "terminated", "timed_out")
+"""States of a flow that looks, or is looked, after what its children left."""
 _UNDOES = (*INTERNAL, "undo")
 """Types whose closed runs left nothing of their own: what they didn't undo stands at the run that did it."""
 
@@ -135,12 +135,17 @@ class _Looking:
                     yield finding
 
     async def undone_in_part(self) -> AsyncIterator[Finding]:
-        """Look at runs of any end whose `undo` failed."""
+        """Look at runs of any end whose `undo` failed; the id may have been used again since."""
         async for undo in self._closed("Failed", f'WorkflowType = "{UNDOING}"'):
-            id = undo.id.removeprefix("undo:").rpartition(":")[0]
-            run = await self._described(id)
-            for finding in await self._left(run, "stuck") if run else ():
-                yield finding
+            id, _, origin = undo.id.removeprefix("undo:").rpartition(":")
+            for run_id in (None, origin):
+                run = await self._described(id, run_id)
+                report = await self._report(run) if run else None
+                if run and report and report.run and report.run.undone_by == undo.id:
+                    newest = await self._described(id, report.run.run_id) or run
+                    for finding in await self._left(newest, "stuck"):
+                        yield finding
+                    break
 
     async def unpolled(self) -> AsyncIterator[Finding]:
         for (queue, workflows), run in self._queues.items():
@@ -195,22 +200,29 @@ class _Looking:
         info = report.run if report else None
         if report is None or info is None or info.run_id != run.run_id:
             return []
-        if info.taken_over_by or info.undoing in ("running", "completed") or await self._of_its_root(run):
+        if info.taken_over_by or info.undoing in ("running", "completed") or await self._of_a_parent(run):
             return []
         undoable = {step.name: step.undoable for step in report.planned}
         left = [s.step for s in report.walk() if _in_place(s) and undoable.get(s.step, True)]
         return [_in_place_of(run, kind, info, left)] if left else []
 
-    async def _of_its_root(self, run: WorkflowExecution) -> bool:
-        """Whether what a child flow left is its root's to undo: that has undone it, or is still open, or stuck itself."""
-        if run.root_id in (None, run.id):
-            return False
-        root = await self._described(run.root_id, run.root_run_id)
-        whole = await self._report(root) if root else None
+    async def _of_a_parent(self, run: WorkflowExecution) -> bool:
+        """Whether what a child flow left is that of a flow above it: undone by that, or to be undone with the rest of it."""
+        above: WorkflowExecution | None = run
+        while above is not None and above.parent_id is not None:
+            above = await self._described(above.parent_id, above.parent_run_id)
+            if above is not None and await self._looks_after(above, run):
+                return True
+        return False
+
+    async def _looks_after(self, above: WorkflowExecution, run: WorkflowExecution) -> bool:
+        whole = await self._report(above)
+        info = whole.run if whole else None
         inside = [r for r in whole.walk() if r.run and r.run.workflow_id == run.id] if whole else []
-        if whole is None or whole.run is None or not inside:
+        if info is None or not inside:
             return False
-        return whole.run.state in _ITS_OWN or not any(map(_in_place, inside[0].walk()))
+        looked_after = info.state in _ITS_OWN or info.taken_over_by or info.undoing == "running"
+        return bool(looked_after) or not any(map(_in_place, inside[0].walk()))
 
     async def _report(self, run: WorkflowExecution) -> AnyReport | None:
         try:
@@ -318,7 +330,7 @@ def _in_place_of(run: WorkflowExecution, kind: str, info: RunInfo, left: list[st
         run.id,
         run.run_id,
         f"{run.workflow_type} {how}: {names}",
-        (f"counterstep undo {quote(run.id)}", f"counterstep report {quote(run.id)}"),
+        tuple(f"counterstep {name} {quote(run.id)} --run-id {run.run_id}" for name in ("undo", "report")),
     )
 
 

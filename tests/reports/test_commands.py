@@ -372,7 +372,7 @@ async def test_doctor(serve: Serve, world: World, task_queue: str, counterstep: 
     )
     assert mine[stuck]["what"] == "plain@1.0.0 is stuck; not undone: a"
     assert mine[cut.id]["what"] == "plain@1.0.0 was terminated; still in place: a, b, c"
-    assert mine[cut.id]["commands"][0] == f"counterstep undo {cut.id}"
+    assert mine[cut.id]["commands"][0] == f"counterstep undo {cut.id} --run-id {cut.first_execution_run_id}"
     assert mine[waits.id]["task_queue"] == "nobody"
     assert "KeyError" in mine[bug]["what"] or "WorkflowTaskFailed" in mine[bug]["what"]
     shown = await counterstep("doctor", "--exit-code")
@@ -383,6 +383,48 @@ async def test_doctor(serve: Serve, world: World, task_queue: str, counterstep: 
 def around_plain(dag: Dag, params: EmptyInput) -> None:
     """A child."""
     dag.flow("p", plain, {})
+
+
+async def test_doctor_names_the_run_of_an_id_that_was_used_again(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """An `undo` that failed is that of its run, not of a later one of the same id; the command names that run."""
+    async with serve(*DEFINITIONS) as client:
+        first = await start(client, plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await first.result()
+        world.switch("fail-undo-a")
+        assert (await undo_fails(client, task_queue, first))[0] == "Stuck"
+        world.switch("fail-undo-a", on=False)
+        again = await start(client, plain, EmptyInput(), id=first.id, task_queue=task_queue)
+        await again.result()
+        found = await doctored(
+            counterstep, lambda found: any(one["workflow_id"] == first.id for one in found)
+        )
+        mine = [(one["run_id"], one["commands"][0]) for one in found if one["workflow_id"] == first.id]
+        run = first.first_execution_run_id
+        assert mine == [(run, f"counterstep undo {first.id} --run-id {run}")]
+        shown = await counterstep("undo", first.id, "--run-id", str(run))
+        assert shown.exit_code == 0, shown.output
+        gone = await doctored(counterstep, lambda found: all(one["workflow_id"] != first.id for one in found))
+    assert first.id not in {one["workflow_id"] for one in gone}
+
+
+async def test_doctor_leaves_a_cut_off_child_to_its_cut_off_root(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """A root that was terminated is listed, its child, which ended with it, isn't: the undo of the root undoes both."""
+    world.switch("hold-b")
+    async with serve(*DEFINITIONS, around_plain) as client:
+        root = await start(client, around_plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: "b" in world.calls)
+        child = client.get_workflow_handle(f"{root.id}/p")
+        await child.terminate()
+        await root.terminate()
+        world.switch("go-b")
+        ids = {root.id, child.id}
+        found = await doctored(counterstep, lambda found: ids & {one["workflow_id"] for one in found})
+        assert {one["workflow_id"] for one in found} & ids == {root.id}
+        await undo(client, task_queue, root)
 
 
 async def test_doctor_tells_of_an_undo_that_failed_and_leaves_a_child_to_its_root(
