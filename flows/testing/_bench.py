@@ -141,8 +141,11 @@ class Bench:
 
     async def _pending(self, handle: WorkflowHandle[Any, Any]) -> str:
         """Say what a run waits for, as far as its history tells."""
-        events = [event async for event in handle.fetch_history_events()]
-        waiting = list(_undecided(await fetch_report(self.worker.client, handle.id)))
+        try:
+            events = [event async for event in handle.fetch_history_events()]
+            waiting = list(_undecided(await fetch_report(self.worker.client, handle.id)))
+        except Exception as error:
+            return f"its history can't be read: {error}"
         if waiting:
             return f"it waits for an operator: {', '.join(waiting)}; let `operator` decide"
         failed = [event.activity_task_failed_event_attributes for event in events]
@@ -192,11 +195,11 @@ async def _failed(
 
 def _undecided(report: Report[Any, Any]) -> Iterator[str]:
     """Say what waits for an operator."""
-    for one in report.run.waiting if report.run else ():
-        yield f"{one.step} is {one.state}"
-    for child in report.children:
-        if child.kind is Kind.APPROVAL and child.outcome is None:
-            yield f"{child.step} isn't approved"
+    for part in report.walk():
+        for one in part.run.waiting if part.run else ():
+            yield f"{one.step} is {one.state}"
+        if part.kind is Kind.APPROVAL and part.outcome is None:
+            yield f"{part.step} isn't approved"
 
 
 async def _terminated(handle: WorkflowHandle[Any, Any], trial: Trial) -> None:

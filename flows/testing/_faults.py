@@ -133,7 +133,8 @@ def cancel(when: When = "in") -> Fault:
     Args:
         when: ``before`` the step takes effect, which it then doesn't; ``in`` it: it took effect, and is interrupted;
             ``after``: the cancel arrives together with the result. Undos and local steps aren't interrupted. On a
-        time-skipping server a cancel can't meet the result of a step: ``after`` is refused there, and any of a local step.
+            time-skipping server a cancel can't meet the result of a step: ``after`` is refused there, and any of a local
+            step; one that meets the result of another step hangs there, so beside others take a dev server.
     """
 
     async def act(effect: Effect, trial: Trial) -> Any:

@@ -133,9 +133,11 @@ class FlowWorker:
         faults, self._faults = self._faults, {}
         self._check(flow, input, faults)
         handle, trial = await self.begin(flow, input, faults, self._rig.deps, **options)
-        ran = await self.ended(handle, trial)
-        if trial.refused is not None:
-            raise DefinitionError(trial.refused)
+        try:
+            ran = await self.ended(handle, trial)
+        finally:
+            if trial.refused is not None:
+                raise DefinitionError(trial.refused)
         refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)], others_of(ran.report))
         if trial.missed:
             missed = ", ".join(map(str, trial.missed))
