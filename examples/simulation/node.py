@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,32 +67,39 @@ def world(options: argparse.Namespace) -> None:
 
 
 def robot(options: argparse.Namespace) -> None:
-    """Move for ever; a faulty one doesn't start, a tired one never moves."""
+    """Move for as long as its folder is there; a faulty one doesn't start, a tired one never moves."""
     if options.name.startswith("faulty"):
         sys.exit(f"{options.name} has no wheels")
     ready(options.home, options.name)
     if options.name.startswith("tired"):
         sys.exit(f"{options.name} sleeps")
     body = json.dumps({"name": options.name, "key": options.key.read_text()}).encode()
-    while True:
+    while options.home.exists():
         ask(options.port, body)
         time.sleep(STEP_SECONDS)
 
 
 def recorder(options: argparse.Namespace) -> None:
-    """Write down where everybody is, for ever."""
+    """Write down where everybody is, for as long as its folder is there."""
     with (options.home / "record.jsonl").open("a") as record:
         ready(options.home, "recorder")
-        while True:
-            record.write(json.dumps(ask(options.port)) + "\n")
-            record.flush()
+        while options.home.exists():
+            answer = ask(options.port)
+            if answer is not None:
+                record.write(json.dumps(answer) + "\n")
+                record.flush()
             time.sleep(STEP_SECONDS)
 
 
 def ask(port: Path, body: bytes | None = None) -> Any:
-    """Ask the world."""
-    with urllib.request.urlopen(f"http://{HOST}:{port.read_text()}/", body, timeout=5) as answer:
-        return json.load(answer)
+    """Ask the world; `None` while it can't be reached: what lives in it waits for it."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port.read_text()}/", body, timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError:
+        raise
+    except OSError:
+        return None
 
 
 def ready(home: Path, text: str) -> None:
