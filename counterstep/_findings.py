@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities import Status
+from activities import InvalidInput, Status
 from counterstep._connection import unreadable
 from counterstep.reports import (
     INTERNAL,
@@ -30,14 +30,17 @@ from counterstep.reports import (
     pending_of,
 )
 from counterstep.serving import CodecError
+from flows._lookup import runs_of_flow
 
 AnyReport = Report[Any, Any]
 MEMO = "counterstep"
 _PROBLEMS = "TemporalReportedProblems"
 _WAITING = ("held", "parked")
 _CUT_OFF = ("Terminated", "TimedOut")
-_ITS_OWN = ("running", "held", "parked", "paused", "unwinding", "stuck", "terminated", "timed_out")
-"""States of a flow that looks, or is looked, after what its children left."""
+_ITS_OWN = ("running", "held", "parked", "paused", "unwinding")
+"""States of an open flow, which looks after what its children left."""
+_CLOSED = {"stuck": "stuck", "terminated": "left", "timed_out": "left"}
+"""States of a closed flow that is to be undone with what its children left, and the kind of its finding."""
 _UNDOES = (*INTERNAL, "undo")
 """Types whose closed runs left nothing of their own: what they didn't undo stands at the run that did it."""
 
@@ -135,17 +138,13 @@ class _Looking:
                     yield finding
 
     async def undone_in_part(self) -> AsyncIterator[Finding]:
-        """Look at runs of any end whose `undo` failed; the id may have been used again since."""
+        """Look at runs of any end whose `undo` failed."""
         async for undo in self._closed("Failed", f'WorkflowType = "{UNDOING}"'):
             id, _, origin = undo.id.removeprefix("undo:").rpartition(":")
-            for run_id in (None, origin):
-                run = await self._described(id, run_id)
-                report = await self._report(run) if run else None
-                if run and report and report.run and report.run.undone_by == undo.id:
-                    newest = await self._described(id, report.run.run_id) or run
-                    for finding in await self._left(newest, "stuck"):
-                        yield finding
-                    break
+            newest = await self._newest(id, origin, origin)
+            run = await self._described(id, newest) if newest else None
+            for finding in await self._left(run, "stuck") if run else ():
+                yield finding
 
     async def unpolled(self) -> AsyncIterator[Finding]:
         for (queue, workflows), run in self._queues.items():
@@ -200,29 +199,40 @@ class _Looking:
         info = report.run if report else None
         if report is None or info is None or info.run_id != run.run_id:
             return []
-        if info.taken_over_by or info.undoing in ("running", "completed") or await self._of_a_parent(run):
+        if info.taken_over_by or info.undoing in ("running", "completed"):
             return []
         undoable = {step.name: step.undoable for step in report.planned}
         left = [s.step for s in report.walk() if _in_place(s) and undoable.get(s.step, True)]
-        return [_in_place_of(run, kind, info, left)] if left else []
+        if not left or await self._newest(run.id, run.run_id, info.origin) not in (None, run.run_id):
+            return []
+        above, state = await self._above(run)
+        if above is not None:
+            return await self._left(above, _CLOSED[state]) if state in _CLOSED else []
+        return [_in_place_of(run, kind, info, left)]
 
-    async def _of_a_parent(self, run: WorkflowExecution) -> bool:
-        """Whether what a child flow left is that of a flow above it: undone by that, or to be undone with the rest of it."""
+    async def _newest(self, id: str, run_id: str, origin: str) -> str | None:
+        """Give the run that stands for a flow: the newest of its resets; ``None`` when that can't be told."""
+        try:
+            runs = await runs_of_flow(self._client, id, run_id, origin)
+        except InvalidInput as error:
+            self._left_out(f"{id}: {error.message}")
+            return None
+        return runs[-1].run_id if runs else None
+
+    async def _above(self, run: WorkflowExecution) -> tuple[WorkflowExecution | None, str]:
+        """Find the flow above a child flow whose it is what that left, and its state: it undid it, or is to be undone with it."""
         above: WorkflowExecution | None = run
         while above is not None and above.parent_id is not None:
             above = await self._described(above.parent_id, above.parent_run_id)
-            if above is not None and await self._looks_after(above, run):
-                return True
-        return False
-
-    async def _looks_after(self, above: WorkflowExecution, run: WorkflowExecution) -> bool:
-        whole = await self._report(above)
-        info = whole.run if whole else None
-        inside = [r for r in whole.walk() if r.run and r.run.workflow_id == run.id] if whole else []
-        if info is None or not inside:
-            return False
-        looked_after = info.state in _ITS_OWN or info.taken_over_by or info.undoing == "running"
-        return bool(looked_after) or not any(map(_in_place, inside[0].walk()))
+            report = await self._report(above) if above else None
+            info = report.run if report else None
+            inside = [r for r in report.walk() if r.run and r.run.workflow_id == run.id] if report else []
+            if info is None or not inside:
+                continue
+            its_own = info.state in (*_ITS_OWN, *_CLOSED) or info.taken_over_by or info.undoing == "running"
+            if its_own or not any(map(_in_place, inside[0].walk())):
+                return above, info.state
+        return None, ""
 
     async def _report(self, run: WorkflowExecution) -> AnyReport | None:
         try:

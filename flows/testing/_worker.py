@@ -135,9 +135,10 @@ class FlowWorker:
         handle, trial = await self.begin(flow, input, faults, self._rig.deps, **options)
         try:
             ran = await self.ended(handle, trial)
-        finally:
-            if trial.refused is not None:
-                raise DefinitionError(trial.refused)
+        except Exception:
+            _refuse(trial)
+            raise
+        _refuse(trial)
         refuse_unknown(faults, [*trial.steps, *leaves_of(ran.report)], others_of(ran.report))
         if trial.missed:
             missed = ", ".join(map(str, trial.missed))
@@ -208,6 +209,11 @@ async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _refuse(trial: Trial) -> None:
+    if trial.refused is not None:
+        raise DefinitionError(trial.refused)
 
 
 def refuse_unknown(

@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from tests.reports.making import report
     from tests.sagas.operations import check, work
     from tests.sagas.test_plan_checks import TEN, ten
-    from tests.support import World, binary, causes, eventually, failure_of, new_id
+    from tests.support import World, binary, causes, eventually, failure_of, new_id, reset
     from tests.undoing import undo, undo_fails
 
 Command = Callable[..., Awaitable[Result]]
@@ -407,6 +407,57 @@ async def test_doctor_names_the_run_of_an_id_that_was_used_again(
         assert shown.exit_code == 0, shown.output
         gone = await doctored(counterstep, lambda found: all(one["workflow_id"] != first.id for one in found))
     assert first.id not in {one["workflow_id"] for one in gone}
+
+
+async def test_doctor_looks_at_the_newest_run_of_a_reset(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """A run that a reset ended isn't listed: what it left is the reset run's, also while the id is used again."""
+    world.switch("hold-b")
+    async with serve(*DEFINITIONS) as client:
+        first = await start(client, plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: "b" in world.calls)
+        anew = await reset(client, first, 4)
+        cut = await start(client, plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: world.calls.count("b") == 3)
+        await cut.terminate()
+        for again in (False, True):
+            found = await doctored(
+                counterstep, lambda found: any(one["workflow_id"] == cut.id for one in found)
+            )
+            assert first.id not in {one["workflow_id"] for one in found}
+            if not again:
+                world.switch("go-b")
+                await anew.result()
+                last = await start(client, plain, EmptyInput(), id=first.id, task_queue=task_queue)
+                await last.result()
+        await undo(client, task_queue, cut)
+
+
+async def test_doctor_lists_the_root_for_a_child_that_is_stuck(
+    serve: Serve, world: World, task_queue: str, counterstep: Command
+) -> None:
+    """A child that is stuck under a root that was terminated before: the root is listed, once, however few runs are looked at."""
+    world.switch("hold-b")
+    world.switch("fail-undo-a")
+    async with serve(*DEFINITIONS, around_plain) as client:
+        root = await start(client, around_plain, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: "b" in world.calls)
+        child = client.get_workflow_handle(f"{root.id}/p")
+        await root.terminate()
+        world.switch("go-b")
+        assert causes(await failure_of(child))[0][0] == "Stuck"
+        other = await start(client, plain, EmptyInput(), id=new_id(), task_queue="nobody")
+        await other.terminate()
+        for options in ((), ("--limit", "1")):
+            deadline = time.monotonic() + 60
+            listed: list[str] = []
+            while root.id not in listed and time.monotonic() < deadline:
+                found = json.loads((await counterstep("doctor", "--json", *options)).stdout)
+                listed = [one["workflow_id"] for one in found if one["workflow_id"].startswith(root.id)]
+            assert listed == [root.id]
+        world.switch("fail-undo-a", on=False)
+        await undo(client, task_queue, root)
 
 
 async def test_doctor_leaves_a_cut_off_child_to_its_cut_off_root(
