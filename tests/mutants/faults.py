@@ -8,6 +8,8 @@ RANDOM = "tests/random_plans"
 OUTCOMES = "tests/flows/test_outcomes.py"
 RESET = "tests/flows/test_reset.py"
 CAP = "tests/sagas/test_cap.py"
+POLICY = "tests/flows/test_policy.py"
+CHILD_FLOWS = "tests/sagas/test_child_flows.py"
 CHILDREN_LEFT = "tests/sagas/test_children_left.py"
 
 
@@ -37,7 +39,7 @@ MUTANTS = (
         "a sequence is undone oldest first", "flows/_scope.py",
         "for record in sorted(records, key=lambda r: r.order))",
         "for record in sorted(records, key=lambda r: -r.order))",
-        "tests/flows/test_sequence_basics.py", "tests/flows/test_policy.py",
+        "tests/flows/test_sequence_basics.py", POLICY,
     ),
     _mutant(
         "a saga is undone all at once", "flows/_undo.py",
@@ -62,7 +64,7 @@ MUTANTS = (
     _mutant(
         "a failure ends a saga before its siblings settled", "flows/_interpreter.py",
         "            while await self._something():\n",
-        "            while await self._something() and not self._failures:\n", RANDOM,
+        "            while await self._something() and not self._failures:\n", "tests/sagas/test_going_on.py",
     ),
     _mutant(
         "a cancel arrives before what a lost task did is done again", "flows/_control.py",
@@ -174,7 +176,7 @@ MUTANTS = (
     ),
     _mutant(
         "the key changes with the attempt", "activities/_run.py",
-        "attempt.identity.key(attempt.verdict.generation)", "attempt.identity.key(attempt.number)", RANDOM,
+        "attempt.identity.key(attempt.verdict.generation)", "attempt.identity.key(attempt.number)", OUTCOMES,
     ),
     _mutant(
         "the key is the same for all steps", "activities/_wire.py",
@@ -186,19 +188,20 @@ MUTANTS = (
     ),
     _mutant(
         "a failed undo ends unwinding", "flows/_undo.py",
-        'return bool(self.left) and self._policy.on_undo_failure == "stop"', "return bool(self.left)", RANDOM,
+        'return bool(self.left) and self._policy.on_undo_failure == "stop"', "return bool(self.left)", POLICY,
     ),
     _mutant(
         "a failed undo is not named", "flows/_undo.py",
-        "self.left += [failed] if failed else []", "self.left += []", RANDOM,
+        "self.left += [failed] if failed else []", "self.left += []", POLICY,
     ),
     _mutant(
         "a failed step is undone whatever its outcome", "flows/_undo.py",
-        'return policy.undo_failed_step == "always" and settled.verdict.called', "return settled.verdict.called", RANDOM,
+        'return policy.undo_failed_step == "always" and settled.verdict.called', "return settled.verdict.called",
+        POLICY,
     ),
     _mutant(
         "the pivot is no pivot", "flows/_scope.py",
-        "{spec.name} - self.run.pivots if spec.pivot else set()", "set()", RANDOM,
+        "{spec.name} - self.run.pivots if spec.pivot else set()", "set()", "tests/sagas/test_pivot.py",
     ),
     _mutant(
         "pause holds nothing back", "flows/_control.py",
@@ -241,12 +244,12 @@ MUTANTS = (
         "tests/flows/test_inline_pivots.py", "tests/flows/test_inline_sagas.py",
     ),
     _mutant(
-        "a child that completed hands over nothing", "flows/_child.py", "Handed.beside(payload))", "Handed())", RANDOM,
+        "a child that completed hands over nothing", "flows/_child.py", "Handed.beside(payload))", "Handed())", CHILD_FLOWS,
     ),
     _mutant(
         "a child's steps are undone all at once", "flows/_child.py",
         "spliced(self._scope.graph, spec.name, left.edges())",
-        "spliced(self._scope.graph, spec.name, dict.fromkeys(left.edges(), ()))", RANDOM,
+        "spliced(self._scope.graph, spec.name, dict.fromkeys(left.edges(), ()))", CHILD_FLOWS,
     ),
     _mutant(
         "a child's own policy decides of what it kept", "flows/_undo_services.py",

@@ -42,6 +42,12 @@ def around(dag: Dag, params: EmptyInput) -> None:
     dag.append("z", work, {})
 
 
+@saga(id="around-stops", version="1.0.0", policy=Policy(on_undo_failure="stop"))
+def around_stops(dag: Dag, params: EmptyInput) -> None:
+    """The same; a failed undo ends unwinding."""
+    around.build(dag, params)
+
+
 @saga(id="held-around", version="1.0.0", policy=Policy(on_failure="hold"))
 def held_around(dag: Dag, params: EmptyInput) -> None:
     """The same; a failed step is held."""
@@ -120,6 +126,19 @@ async def test_a_childs_steps_are_undone_in_their_place(
     assert (
         ended[0] == "nodes/d" and set(ended[1:3]) == {"nodes/b", "nodes/c"} and ended[3:] == ["nodes/a", "a"]
     )
+
+
+async def test_a_childs_steps_wait_for_each_others_undos(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """The same, where the undo of the child's last step fails and ends unwinding: no other undo has begun."""
+    world.switch("fail-z")
+    world.switch("fail-undo-nodes/d")
+    async with serve(work, diamond, around_stops, cache=cache) as client:
+        handle = await start(client, around_stops, EmptyInput(), id=new_id(), task_queue=task_queue)
+        failure = await failure_of(handle, 60)
+    assert causes(failure)[0][0] == "Stuck"
+    assert {call[0] for call in world.calls if isinstance(call, tuple)} == {"undo nodes/d"}
 
 
 async def test_cancel_reaches_a_child(serve: Serve, world: World, task_queue: str) -> None:

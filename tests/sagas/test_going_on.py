@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.conftest import Serve
 from tests.sagas.operations import work
 from tests.sagas.planning import typed, typed_mistakes
 from tests.sagas.test_running import forward, undone
-from tests.support import World, causes, failure_of, new_id
+from tests.support import World, causes, events_of, eventually, failure_of, new_id
 
 CONTINUE = Policy(on_failure="continue")
 STEPS = [
@@ -105,6 +106,29 @@ async def test_the_last_error(serve: Serve, world: World, task_queue: str, error
         found = await failure(client, task_queue, Policy(error=error))
     assert found[0][0] == "Stuck" and "not undone: b" in found[0][1] and "not undone: a" in found[0][1]
     assert found[-1] == ("RuntimeError", cause)
+
+
+@pytest.mark.parametrize(("error", "cause"), [("first", "b down"), ("last", "c down")])
+async def test_the_last_of_two_failures(
+    serve: Serve, world: World, task_queue: str, error: Any, cause: str
+) -> None:
+    """a, (b! beside c!), where c fails once b has failed: steps in flight settle before it is said which one counts."""
+
+    @saga(id="two", version="1.0.0", policy=Policy(error=error))
+    def two(dag: Dag, params: EmptyInput) -> None:
+        """a, then b beside c."""
+        dag.append("a", work, {})
+        dag.append_parallel(dag.step("b", work, {}), dag.step("c", work, {}))
+
+    for name in ("fail-b", "hold-c", "fail-c"):
+        world.switch(name)
+    async with serve(work, two) as client:
+        handle = await start(client, two, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await eventually(lambda: {"b", "c"} <= set(world.calls))
+        while "ACTIVITY_TASK_FAILED" not in await events_of(handle):
+            await asyncio.sleep(0.1)
+        world.switch("go-c")
+        assert causes(await failure_of(handle, 60))[-1] == ("RuntimeError", cause)
 
 
 async def test_a_plan_without_steps(serve: Serve, task_queue: str) -> None:
