@@ -140,6 +140,11 @@ def ran_again(report: AnyReport, beside: Sequence[AnyReport]) -> bool:
     return bool(earlier) and any(other.step == step for other in beside)
 
 
+def _first(name: str) -> str:
+    """Give the name that a flow's first run in a series, or before it ran again, had."""
+    return name.partition(".")[0].partition(_EARLIER)[0]
+
+
 class _Nesting:
     def __init__(
         self,
@@ -217,9 +222,9 @@ class _Nesting:
         if flows is not None:
             return Kind.FLOW, Definition.parse(flows[depth])
         if self._run.plan is None and all(leaf.report.kind in _WAITING for leaf in leaves):
-            return Kind.FLOW, Definition(own.partition(".")[0], _UNTOLD)
+            return Kind.FLOW, Definition(_first(own), _UNTOLD)
         around = (saga.version for flow, saga in self._sagas.items() if name.startswith(f"{flow}/"))
-        return Kind.SUBSAGA, Definition(own.partition(".")[0], next(around, self._version))
+        return Kind.SUBSAGA, Definition(_first(own), next(around, self._version))
 
     def _outcome(self, name: str, leaves: list[Leaf], children: tuple[AnyReport, ...]) -> Status | None:
         """Say how an inline flow ended; of one that is open it is known only once something came after it."""

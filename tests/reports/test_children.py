@@ -16,7 +16,10 @@ from counterstep.reports._shape import shape_of
 from flows import Dag, Policy, Sequence, saga, start
 from tests.conftest import Serve
 from tests.reports.making import tree
+from tests.sagas.operations import work
+from tests.sagas.test_running import inner
 from tests.support import World, failure_of, new_id
+from tests.undoing import claim_of, done, undo
 
 
 @operation(id="may-break", version="1.0.0")
@@ -110,6 +113,31 @@ async def test_a_child_that_ran_again(
     assert named == ([step, "between"] if flow is planned else [f"{step}~1", f"{step}~2", step])
     spans = [span.context.span_id for span in spans_of(report)]
     assert len(spans) == len(set(spans)) == 8 + len((report, *children)), "a run has one more, for its start"
+
+
+@saga(id="above", version="1.0.0", policy=Policy(on_failure="hold"))
+def above(dag: Dag, params: EmptyInput) -> None:
+    """A saga as a child."""
+    dag.flow("child", inner, {})
+
+
+async def test_the_undo_of_a_child_that_ran_again(serve: Serve, world: World, task_queue: str) -> None:
+    """The undo's own report knows the child by the name of the run that left something."""
+    world.switch("fail-y")
+    async with serve(work, inner, above) as client:
+        handle = await start(client, above, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await _held(handle, "child")
+        world.switch("fail-y", on=False)
+        await handle.execute_update("retry", {"step": "child"})
+        await asyncio.wait_for(handle.result(), 60)
+        assert await undo(client, task_queue, handle) == done("child~2/y", "child~2/x")
+        report = await fetch_report(client, await claim_of(handle))
+    assert tree(report) == [
+        ("", "flow", "done"),
+        ("child~2", "subsaga", "done"),
+        ("child~2/y", "operation", "done"),
+        ("child~2/x", "operation", "done"),
+    ]
 
 
 async def _held(handle: Any, step: str) -> None:
