@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,9 +22,19 @@ _BUGS = (
 _SLOW = "[TMPRL1101]"
 """Begins what is said of a task that took two seconds: on a busy machine the next one may be faster."""
 
+_UNSERVED = re.compile(r"Activity function (\S+) is not registered on this worker")
+
 
 class BodyFailed(CounterstepError):
     """A body raised what no flow may raise, or differs from its history; its run was terminated."""
+
+
+def body_failed(bug: str) -> BodyFailed:
+    """Give the error that tells of a bug: mostly of the flow's, but a local operation may only not be served."""
+    unserved = _UNSERVED.search(bug)
+    if unserved:
+        return BodyFailed(f"{unserved[1]} isn't served by this test: add it to what is, in serve=[...]")
+    return BodyFailed(f"a bug in its body, or it differs from its history: {bug}")
 
 
 async def bug_of(client: Client, handle: WorkflowHandle[Any, Any]) -> str:

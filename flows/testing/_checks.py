@@ -20,6 +20,7 @@ AnyReport = Report[Any, Any]
 _BADLY = (Status.FAILED, Status.UNKNOWN)
 _UNDONE = (Status.DONE, Status.SKIPPED)
 _LINES = 12
+_CAUGHT = "if the flow catches the failure on purpose, name the step in `survives`"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def problems(expected: Expected, case: Case, ran: Ran, trial: Trial) -> Iterator
         yield f"never reached: {', '.join(map(str, trial.missed))}"
     if ran.state not in case.ends:
         why = f": {ran.failure.message.splitlines()[0]}" if ran.failure else ""
-        yield f"it ended {ran.state}, not {' or '.join(sorted(case.ends))}{why}"
+        caught = f"; {_CAUGHT}" if ran.state == "completed" and case.failed else ""
+        yield f"it ended {ran.state}, not {' or '.join(sorted(case.ends))}{why}{caught}"
     yield from _failed(expected, case, leaves)
     if ran.state == "stuck" or (ran.state in ("rolled_back", "cancelled") and not case.leaves):
         yield from _not_undone(expected, case, ran.report, leaves)

@@ -73,14 +73,13 @@ class Coverage:
         """The cells that are broken or missing, those first that tell most about their own step.
 
         First come the modes in which nothing but the step, or one before it, can be to blame, the first step first; then
-        the others, in which later steps are undone too, or are met by a cancel. Those whose faults weren't reached come
-        last, since another step's failure went otherwise than it must.
+        the same where a later step was undone, too; then the others, in which later steps are undone, or are met by a
+        cancel, and after them the one in which two undos fail. Those whose faults weren't reached come last, since another
+        step's failure went otherwise than it must.
         """
         cells = [(step, mode, self.cell(step, mode)) for step in self.steps for mode in self.modes]
         wrong = [found for found in cells if found[2].status in ("broken", "missing")]
-        return sorted(
-            wrong, key=lambda found: (not found[2].reached, found[1] not in OWN or found[2].crowded)
-        )
+        return sorted(wrong, key=lambda found: (not found[2].reached, _others(found[1], found[2])))
 
     def count(self, status: Status) -> int:
         """Count the cells of a status."""
@@ -180,6 +179,13 @@ pre {{ white-space: pre-wrap; }}
 {table}
 <ul>{wrong}</ul></body></html>
 """
+
+
+def _others(mode: Mode, cell: Cell) -> int:
+    """Say how much else than its step may be to blame for a cell."""
+    if mode in OWN:
+        return 1 if cell.crowded else 0
+    return 3 if mode is Mode.UNDOS_FAIL else 2
 
 
 class NotHeld(AssertionError):

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from temporalio import activity
 
-from activities import OutcomeUnknown, Unrecoverable
+from activities import DefinitionError, OutcomeUnknown, Unrecoverable
 from flows.testing._trial import Effect, Trial
 
 HANGS = "the time-skipping server hangs when a cancel meets a result"
@@ -55,24 +55,45 @@ def has_error(faults: Sequence[Fault]) -> bool:
     return any(fault.fails for fault in faults)
 
 
+def _refuse_unless(right: bool, fault: str, wanted: str, given: object) -> None:
+    if not right:
+        raise DefinitionError(f"{fault} takes {wanted}, not {given!r}")
+
+
+def _lasting(fault: str, given: Any) -> timedelta:
+    """Give a time that something can be shortened to, or wait for.
+
+    Raises:
+        DefinitionError: when it is none, or nothing.
+    """
+    right = isinstance(given, timedelta) and given > timedelta(0)
+    _refuse_unless(right, fault, "a timedelta longer than nothing", given)
+    return cast(timedelta, given)
+
+
 def error(
     error: BaseException | None = None, *, after: bool = False, unknown: bool = False, retryable: bool = False
 ) -> Fault:
     """Let the handler fail.
 
     Args:
-        error: what it raises instead of an error of ours.
+        error: what it raises instead of an error of ours; the cause of that where the outcome is unknown.
         after: after its effect, saying that its outcome is unknown: an error without a word means "no effect".
         unknown: before its effect, but saying that its outcome is unknown.
         retryable: whether another attempt may follow.
+
+    Raises:
+        DefinitionError: when ``error`` is no exception.
     """
+    right = error is None or isinstance(error, BaseException)
+    _refuse_unless(right, "error", "an exception, such as ValueError('down')", error)
     when, unknown = "after" if after else "before", unknown and not after
     raised = error or _error(f"injected, {when} the effect", retryable)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         if after:
             await effect()
-        if (after or unknown) and error is None:
+        if (after or unknown) and not isinstance(raised, OutcomeUnknown):
             raise OutcomeUnknown(f"injected, {when} the effect") from raised
         raise raised
 
@@ -103,7 +124,11 @@ def timeout(after: timedelta = _SHORT) -> Fault:
 
     Args:
         after: its timeout, instead of its own.
+
+    Raises:
+        DefinitionError: when that is no time.
     """
+    after = _lasting("timeout", after)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         await effect()
@@ -135,7 +160,11 @@ def cancel(when: When = "in") -> Fault:
             ``after``: the cancel arrives together with the result. Undos and local steps aren't interrupted. On a
             time-skipping server a cancel can't meet the result of a step: ``after`` is refused there, and any of a local
             step; one that meets the result of another step hangs there, so beside others take a dev server.
+
+    Raises:
+        DefinitionError: when ``when`` is another word.
     """
+    _refuse_unless(when in get_args(When), "cancel", "'before', 'in' or 'after'", when)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         undo = activity.info().activity_type.endswith("/undo")
@@ -170,7 +199,11 @@ def crash(after: timedelta = _SHORT) -> Fault:
 
     Args:
         after: its heartbeat timeout, instead of 30 seconds.
+
+    Raises:
+        DefinitionError: when that is no time.
     """
+    after = _lasting("crash", after)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         return await effect()
@@ -182,7 +215,12 @@ def repeat(n: int = 2) -> Fault:
     """Call the handler several times with the same key, as at-least-once execution may; the last one counts.
 
     An error injected at the same place wins: it goes first, and no repeat follows one that ends the step.
+
+    Raises:
+        DefinitionError: when that is less than twice.
     """
+    given: Any = n
+    _refuse_unless(isinstance(given, int) and n > 1, "repeat", "a number of calls from 2 on", n)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         for _ in range(n - 1):
@@ -193,7 +231,12 @@ def repeat(n: int = 2) -> Fault:
 
 
 def slow(by: timedelta = _SHORT) -> Fault:
-    """Let it begin late."""
+    """Let it begin late.
+
+    Raises:
+        DefinitionError: when it is no time by which.
+    """
+    _refuse_unless(isinstance(by, timedelta), "slow", "a timedelta", by)
 
     async def act(effect: Effect, trial: Trial) -> Any:
         await asyncio.sleep(by.total_seconds())

@@ -32,7 +32,7 @@ class Case:
         others: steps that the run is about as well.
         leaves: whether its world is left open: the policy doesn't undo what is unknown, the flow goes on without it, or
             ``undo`` would have to finish it.
-        crowded: whether the step that fails after it is undone as well.
+        crowded: whether the step that fails after it, or one beside that, is undone as well.
     """
 
     step: str
@@ -145,12 +145,17 @@ class Planning:
         return bool(failing.flow) or failing.local or any(step.local for step in undone)
 
     def _crowds(self, step: Step, failing: Step) -> bool:
-        return failing is not step and failing.undoable and failing.policy.undo_failed_step == "always"
+        """Whether what fails after a step is undone as well, or steps beside that are."""
+        if failing is step:
+            return False
+        always = failing.undoable and failing.policy.undo_failed_step == "always"
+        beside = (self.steps[name] for name in failing.siblings - {step.name})
+        return always or any(other.undoable and not other.skipped for other in beside)
 
     def trigger(self, step: Step) -> tuple[Step, Fault] | str:
         """Give what has to fail so that a step is undone: the first step after it, or itself after its effect.
 
-        So no other undo than those of steps before it can be to blame.
+        So no other undo than those of steps before it, or beside what fails, can be to blame.
         """
         found = self.triggers(step)
         later = [one for one in found if one[0] is not step]

@@ -70,12 +70,12 @@ class HistoriesDiffer(AssertionError):
 
 
 async def replay(
-    histories: Path | str | Iterable[WorkflowHistory], *served: Any, **options: Any
+    histories: Path | str | WorkflowHistory | Iterable[WorkflowHistory], *served: Any, **options: Any
 ) -> list[Replayed]:
     """Replay histories on today's code, whole and as a worker does that keeps no run: from each workflow task.
 
     Args:
-        histories: a folder of JSON files, such as ``counterstep replay --record`` makes; or histories.
+        histories: a folder of JSON files, such as ``counterstep replay --record`` makes; or histories, or one.
         served: flows and operations, or names of modules.
         options: of :class:`flows.CounterstepPlugin`, such as ``data_converter``.
 
@@ -84,7 +84,7 @@ async def replay(
 
     Raises:
         HistoriesDiffer: naming each that doesn't replay, and the place where it differs.
-        DefinitionError: when there is no history, so that nothing would be shown, or a file isn't one.
+        DefinitionError: when there is no history, so that nothing would be shown, or what is given isn't one.
     """
     registry, found = collected(served)
     plugin = CounterstepPlugin(registry, **{**found, **options})
@@ -103,12 +103,20 @@ async def replay(
     return replayed
 
 
-def _named(histories: Iterable[WorkflowHistory]) -> Iterator[tuple[str, WorkflowHistory]]:
-    return ((history.workflow_id, history) for history in histories)
+def _named(
+    histories: WorkflowHistory | Iterable[WorkflowHistory],
+) -> Iterator[tuple[str, WorkflowHistory]]:
+    given = histories if isinstance(histories, Iterable) else (histories,)
+    for history in given:
+        if not isinstance(history, WorkflowHistory):
+            raise DefinitionError(f"replay takes a folder, or histories (WorkflowHistory), not {history!r}")
+        yield history.workflow_id, history
 
 
 def _files(folder: Path) -> Iterator[tuple[str, WorkflowHistory]]:
     """Read the files of a folder, each with its name; a run has its own workflow id: those of its children derive from it."""
+    if not folder.is_dir():
+        raise DefinitionError(f"there is no folder {folder}")
     for file in sorted(folder.rglob("*.json")):
         try:
             history = WorkflowHistory.from_json(file.stem, file.read_text())

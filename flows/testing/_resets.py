@@ -13,13 +13,12 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
 from activities import Status
-from activities._wire import in_leg
 from counterstep.reports import Report, fetch_events, read_run
 from flows.testing._bench import Bench, Fresh, told
 from flows.testing._checks import difference
 from flows.testing._coverage import Cell
 from flows.testing._planning import Faults
-from flows.testing._worker import Ran, leaves_of
+from flows.testing._worker import FlowWorker, Ran, leaves_of
 
 _ELSEWHERE = Cell("not applicable", why=("it isn't in the history of the newest run",))
 
@@ -56,7 +55,7 @@ async def resets(
     """
     async with bench.fresh() as fresh:
         ran, _ = await bench.run(fresh, faults)
-        run_id, points = await _points(bench.worker.client, ran.handle)
+        run_id, points = await _points(bench.worker, ran.handle)
         tried: dict[int, list[str]] = {}
         for step in steps:
             tasks = points.get(step, ())
@@ -111,21 +110,21 @@ def _not(ran: Ran, ends: frozenset[str]) -> list[str]:
 
 
 async def _points(
-    client: Client, handle: WorkflowHandle[Any, Any]
+    worker: FlowWorker, handle: WorkflowHandle[Any, Any]
 ) -> tuple[str, Mapping[str, Sequence[int]]]:
     """Give the newest run, and for each step its workflow tasks, by the events that ended them.
 
     A task belongs to the steps that it scheduled, or whose undos it did; if it scheduled none, to those of the task before
     it. So every task belongs to some step, those of the unwinding too.
     """
-    run_id = (await client.get_workflow_handle(handle.id).describe()).run_id
-    events = await fetch_events(client, handle.id, run_id)
+    run_id = (await worker.client.get_workflow_handle(handle.id).describe()).run_id
+    events = await fetch_events(worker.client, handle.id, run_id)
     asked: dict[int, list[str]] = {}
     by_id = {event.event_id: event for event in events}
     for step in read_run(handle.id, events).steps:
         event = by_id[step.order]
         attributes = getattr(event, event.WhichOneof("attributes") or "")
-        name = in_leg(step.step, step.header.leg).removeprefix("leg:0/")
+        name = worker.place(handle.id, step).step
         asked.setdefault(attributes.workflow_task_completed_event_id, []).append(name)
     latest = asked[min(asked)] if asked else []
     found: dict[str, list[int]] = {}

@@ -49,6 +49,7 @@ class Rig:
         self.trials: dict[str, Trial] = {}
         self.deps = deps
         self.lost: set[bytes] = set()
+        self._names: dict[tuple[str, int, str], str] = {}
 
     def registry(self, registry: Registry) -> Registry:
         """Give the same definitions, with operations on the bench."""
@@ -62,6 +63,22 @@ class Rig:
         ):  # a child's id begins with its parent's, which may have any character
             name = name.rpartition("/")[0]
         return self.trials.get(name)
+
+    def place(self, header: StepHeader, workflow_id: str, own: str, *, undo: bool) -> Place:
+        """Say which step it is, or whose undo.
+
+        Where a flow undoes what a child left, nothing tells in which flow a leg began: the step, which was called before, does.
+
+        Args:
+            header: that it was sent with.
+            workflow_id: of the run that it is sent from.
+            own: its name there, with its leg or without.
+            undo: whether it is its undo.
+        """
+        trial, bare = self.trial(header, workflow_id), without_leg(own)
+        known = (trial.workflow_id if trial else workflow_id), header.leg, header.path + bare
+        name = from_depth(0, header.path) + (in_leg(bare, header.leg) if header.leg else bare)
+        return Place(self._names.get(known, name) if undo else self._names.setdefault(known, name), undo)
 
     def _mounted(self, op: Operation[Any, Any]) -> Operation[Any, Any]:
         made = copy.copy(op)
@@ -103,7 +120,7 @@ class Rig:
         ctx = replace(ctx, deps=self._deps(trial, op))
         if trial is None:
             return await _called(handler, ctx, *args)
-        made = _begun(op, ctx, *args)
+        made = _begun(self, op, ctx, *args)
         trial.calls.append(made)
         fault = trial.next(made.place)
 
@@ -150,17 +167,15 @@ async def _called(handler: Callable[..., Any], *args: Any) -> Any:
     return called.value
 
 
-def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any = None) -> Call:
-    header, info = CURRENT_HEADER.get(), activity.info()
-    undo = outcome is not None
-    name = from_depth(0, header.path) + ctx.step
+def _begun(rig: Rig, op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any = None) -> Call:
+    info, undo = activity.info(), outcome is not None
     retry = op.undo_handler.retry if undo and op.undo_handler else op.retry
     limit, final = retry.max_attempts, retry.names
     if info.retry_policy is not None and not info.is_local:
         limit = info.retry_policy.maximum_attempts
         final = list(info.retry_policy.non_retryable_error_types or ())
     return Call(
-        Place(in_leg(name, header.leg) if header.leg else name, undo),
+        rig.place(CURRENT_HEADER.get(), ctx.workflow_id, ctx.step, undo=undo),
         str(op.definition),
         ctx.idempotency_key,
         ctx.attempt,
@@ -172,15 +187,16 @@ def _begun(op: Operation[Any, Any], ctx: Context[Any], input: Any, outcome: Any 
     )
 
 
-def _place(type: str, headers: Any, activity_id: str | None) -> tuple[StepHeader, Place] | None:
+def _place(
+    rig: Rig, input: StartActivityInput | StartLocalActivityInput, workflow_id: str
+) -> tuple[StepHeader, Place] | None:
     """Say which step an activity is about to be scheduled for."""
-    payload: Payload | None = headers.get(HEADER)
-    if payload is None or activity_id is None:
+    payload: Payload | None = input.headers.get(HEADER)
+    if payload is None or input.activity_id is None:
         return None
-    header, undo = StepHeader.read(payload), type.endswith("/undo")
-    own = header.step or without_leg(activity_id.removesuffix(".undo") if undo else activity_id)
-    name = from_depth(0, header.path) + own
-    return header, Place(in_leg(name, header.leg) if header.leg else name, undo)
+    header, undo = StepHeader.read(payload), input.activity.endswith("/undo")
+    own = header.step or (input.activity_id.removesuffix(".undo") if undo else input.activity_id)
+    return header, rig.place(header, workflow_id, own, undo=undo)
 
 
 class _Outbound(WorkflowOutboundInterceptor):
@@ -189,7 +205,7 @@ class _Outbound(WorkflowOutboundInterceptor):
     rig: Rig
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
-        found = _place(input.activity, input.headers, input.activity_id)
+        found = _place(self.rig, input, workflow.info().workflow_id)
         if found is not None:
             policy = input.retry_policy and replace(
                 input.retry_policy, initial_interval=_HURRY, maximum_interval=_HURRY, backoff_coefficient=1
@@ -201,7 +217,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
-        found = _place(input.activity, input.headers, input.activity_id)
+        found = _place(self.rig, input, workflow.info().workflow_id)
         for fault in self._faults(*found) if found is not None else ():
             input.start_to_close_timeout = fault.start_to_close or input.start_to_close_timeout
         return super().start_local_activity(input)

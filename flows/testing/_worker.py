@@ -16,14 +16,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import DefinitionError, Failure, Registry
 from activities._wire import without_leg
-from counterstep.reports import Kind, Report, fetch_report
+from counterstep.reports import Kind, Report, StepHistory, fetch_report
 from flows._actions import Action
 from flows._linear import Workflow
 from flows._module import load_modules, offered
 from flows._plugin import CounterstepPlugin
 from flows._saga import Saga
 from flows._start import start
-from flows.testing._bugs import BodyFailed, bug_of
+from flows.testing._bugs import body_failed, bug_of
 from flows.testing._faults import Fault, error_first
 from flows.testing._rig import Rig, RigInterceptor
 from flows.testing._temporal import Temporal
@@ -159,6 +159,10 @@ class FlowWorker:
         trial = self._rig.trials[workflow_id] = Trial(workflow_id, self.client, deps, self.skips_time)
         return trial
 
+    def place(self, workflow_id: str, step: StepHistory) -> Place:
+        """Say which step of the bench a step, or an undo, of a run's history is."""
+        return self._rig.place(step.header, workflow_id, step.header.step or step.step, undo=step.is_undo)
+
     def another(self, task_queue: str, cache: int, *, sandbox: bool) -> Worker:
         """Make another worker on the same bench, with a task queue of its own."""
         return make_worker(self.client, self._rig, task_queue, cache, sandbox=sandbox)
@@ -190,7 +194,7 @@ class FlowWorker:
             if ending.done() or watching.exception() is not None:
                 return await ending
             await handle.terminate(watching.result())
-            raise BodyFailed(f"a bug in its body, or it differs from its history: {watching.result()}")
+            raise body_failed(watching.result())
         finally:
             await cancelled(either)
 

@@ -116,6 +116,8 @@ async def test_a_flow_with_a_child_replays_from_a_file(temporal: Temporal, tmp_p
         ran = await worker.run(Around, EmptyInput())
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "kept.json").write_text((await ran.handle.fetch_history()).to_json())
+    [alone] = await replay(await ran.handle.fetch_history(), *SERVED, Before, Around)
+    assert (alone.name, alone.difference) == (ran.handle.id, None)
     [replayed] = await replay(tmp_path, *SERVED, Before, Around)
     assert (replayed.name, replayed.flow, replayed.difference) == ("kept", "around@1.0.0", None)
 
@@ -124,6 +126,18 @@ async def test_no_history_shows_nothing(tmp_path: Path) -> None:
     """An empty folder is an error."""
     with pytest.raises(DefinitionError, match="there is no history to replay in"):
         await replay(tmp_path, *SERVED, After)
+
+
+async def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
+    """A folder that isn't there, or something else than histories."""
+    with pytest.raises(DefinitionError) as refused:
+        await replay(tmp_path / "none", *SERVED, After)
+    assert refused.value.message == f"there is no folder {tmp_path / 'none'}"
+    for wrong in (["none"], 5):
+        with pytest.raises(
+            DefinitionError, match=r"replay takes a folder, or histories \(WorkflowHistory\), not "
+        ):
+            await replay(wrong, *SERVED, After)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"events": [{"eventType": "no such"}]}', '{"events": 5}'])

@@ -155,6 +155,14 @@ class TwoLegs(LongRunning[EmptyInput, None, EmptyInput, EmptyInput], id="two-leg
         await self.execute(mail, input)
 
 
+@saga(id="around-legs", version="1.0.0")
+def around_legs(dag: Dag, params: EmptyInput) -> None:
+    """A card, the legs as a child, a letter."""
+    dag.append("card", card, {})
+    dag.flow("import", TwoLegs, {})
+    dag.append("letter", letter, {})
+
+
 KEEPS = Policy(on_failure="keep")
 UNDOS = (Mode.UNDO_REPEATED, Mode.UNDO_FAILS, Mode.UNDO_TRANSIENT, Mode.UNDO_CRASH, Mode.CRASH_UNDONE)
 
@@ -245,6 +253,15 @@ async def test_legs_are_reset_where_they_ran(temporal: Temporal) -> None:
     assert wrong(coverage) == {}
     found = {step: coverage.cell(step, Mode.RESET_COMPLETED).status for step in coverage.steps}
     assert found == {"seat": "not applicable", "leg:1/seat": "held", "leg:1/mail": "held"}
+
+
+async def test_the_legs_of_a_child(temporal: Temporal) -> None:
+    """A child of several legs is like any other: its steps are known by its path and their leg, also to its parent."""
+    coverage = await swept(around_legs, temporal, TwoLegs, letter)
+    assert wrong(coverage) == {}
+    inside = ["import/seat", "import/leg:1/seat", "import/leg:1/mail"]
+    assert coverage.steps == ["card", *inside, "letter"]
+    assert {coverage.cell(step, mode).status for step in inside for mode in UNDOS} == {"held"}
 
 
 async def test_local_steps_where_time_is_skipped() -> None:

@@ -40,7 +40,7 @@ with workflow.unsafe.imports_passed_through():
         serving,
         sweep,
     )
-    from tests.kit.planted import Shop, card, look, made, mail, seat, sell, shop, take_back
+    from tests.kit.planted import Shop, card, charge, look, made, mail, seat, sell, shop, take_back
     from tests.sample import FAST
 
 OK = EmptyInput()
@@ -244,7 +244,32 @@ async def test_the_step_whose_failure_is_swallowed_is_blamed(temporal: Temporal)
         ("seat", "undo repeated"),
         ("card", "undo repeated"),
     ]
-    assert coverage.found[0][2].why[0] == "(card: error before) it ended completed, not rolled_back"
+    assert coverage.found[0][2].why[0] == (
+        "(card: error before) it ended completed, not rolled_back; "
+        "if the flow catches the failure on purpose, name the step in `survives`"
+    )
+
+
+def _forget(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:
+    """Give nothing back."""
+
+
+tip = made("tip", charge, _forget)
+
+
+@saga(id="beside", version="1.0.0")
+def beside(dag: Dag, params: EmptyInput) -> None:
+    """A seat, then a card beside a tip that nobody gives back, then a mail."""
+    dag.append("seat", seat, {})
+    dag.append_parallel(dag.step("card", card, {}), dag.step("tip", tip, {}))
+    dag.append("mail", mail, {})
+
+
+async def test_a_step_of_a_stage_is_blamed_before_what_came_before_the_stage(temporal: Temporal) -> None:
+    """The seat is undone where the card fails, and so is the tip: the steps that ran beside each other come first."""
+    coverage = await swept(beside, temporal, tip)
+    assert list(dict.fromkeys(step for step, _, _ in coverage.found)) == ["card", "tip", "mail", "seat"]
+    assert coverage.cell("tip", Mode.UNDO_REPEATED).status == "broken"
 
 
 def _with_the_seat(shop: Shop, ctx: Context[Shop], outcome: Outcome[None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from examples.quickstart import Booking, BookSeat, Desk, Ticket, charge_card, take_seat
     from flows import Dag, Sequence, no_undo, saga
     from flows.testing import (
+        BodyFailed,
         Fault,
         NoSuchStep,
         NotReached,
@@ -241,6 +243,16 @@ class Locally(Sequence[int, int], id="locally", version="1.0.0"):
         return (await self.execute(local_a, input)).output
 
 
+async def test_a_local_operation_that_is_not_served_is_named(temporal: Temporal) -> None:
+    """It isn't the body that has a bug: the test forgot it."""
+    async with serving(Locally, temporal=temporal) as worker:
+        with pytest.raises(BodyFailed) as failed:
+            await worker.run(Locally, 1)
+    assert (
+        failed.value.message == "local-a@1.0.0 isn't served by this test: add it to what is, in serve=[...]"
+    )
+
+
 async def test_local_steps_can_be_lost_too(temporal: Temporal, world: Any) -> None:
     """A local step whose execution is lost runs again."""
     async with serving(local_a, Locally, temporal=temporal, deps=world) as worker:
@@ -377,8 +389,45 @@ def test_a_step_is_scheduled_under_the_name_that_it_is_called_by(
     type: str, activity: str, header: dict[str, Any], place: Place
 ) -> None:
     """Also an undo of the first leg, which a later leg names with its leg: its fault shortens its timeouts."""
-    found = _place(type, {HEADER: StepHeader(run="r", **header).payload()}, activity)
+    given: Any = SimpleNamespace(
+        activity=type, headers={HEADER: StepHeader(run="r", **header).payload()}, activity_id=activity
+    )
+    found = _place(Rig(), given, "w")
     assert found is not None and found[1] == place
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: slow(3), "slow takes a timedelta, not 3"),  # type: ignore[arg-type]
+        (lambda: timeout(5), "timeout takes a timedelta longer than nothing, not 5"),  # type: ignore[arg-type]
+        (
+            lambda: crash(timedelta(0)),
+            "crash takes a timedelta longer than nothing, not datetime.timedelta(0)",
+        ),
+        (lambda: error("boom"), "error takes an exception, such as ValueError('down'), not 'boom'"),  # type: ignore[arg-type]
+        (lambda: cancel("now"), "cancel takes 'before', 'in' or 'after', not 'now'"),  # type: ignore[arg-type]
+        (lambda: repeat(1), "repeat takes a number of calls from 2 on, not 1"),
+    ],
+    ids=["slow", "timeout", "crash", "error", "cancel", "repeat"],
+)
+def test_a_fault_that_would_do_something_else_is_refused(make: Any, message: str) -> None:
+    """At once, where it is made: in a run it would be taken for what the flow does."""
+    with pytest.raises(DefinitionError) as refused:
+        make()
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize("how", ["after", "unknown"])
+async def test_an_error_of_ones_own_may_say_that_the_outcome_is_unknown(
+    temporal: Temporal, desk: Desk, how: str
+) -> None:
+    """It is the cause then: an error without a word means that nothing happened."""
+    async with serving("examples.quickstart", temporal=temporal, deps=desk) as worker:
+        worker.inject("take-seat", error(ValueError("lost"), **{how: True}))  # type: ignore[arg-type]
+        ran = await worker.run(BookSeat, BOOKING)
+    assert (ran.state, "undo of take-seat" in ran.called) == ("rolled_back", True)
+    assert ran.failure is not None and ran.failure.root.message == "lost"
 
 
 @pytest.mark.parametrize("later", [take_seat, "examples.quickstart"], ids=["object", "module"])

@@ -346,3 +346,19 @@ async def test_forward_calls_are_not_repeated(serve: Serve, world: World, task_q
         handle = await _run(client, line, task_queue, Given(number=1))
         await undo(client, task_queue, handle)
     assert forward(world) == ["a", "b", "c"]
+
+
+async def test_a_pivot_keeps_undo_from_nothing(serve: Serve, world: World, task_queue: str) -> None:
+    """It binds the run: who asks for `undo` of one that completed behind it has decided."""
+
+    @saga(id="passed", version="1.0.0")
+    def passed(dag: Dag, params: EmptyInput) -> None:
+        """a, the pivot b."""
+        dag.append("a", work, {})
+        dag.append("b", work, {}, pivot=True)
+
+    async with serve(work, passed) as client:
+        handle = await start(client, passed, EmptyInput(), id=new_id(), task_queue=task_queue)
+        await handle.result()
+        assert await undo(client, task_queue, handle) == done("b", "a")
+    assert undone(world) == ["b", "a"]
