@@ -12,10 +12,12 @@ from temporalio.client import Client
 from activities import Context, EmptyInput, Operation, Outcome, operation
 from flows import Dag, saga, start
 from tests.conftest import Serve
-from tests.sagas.operations import Given, work
+from tests.sagas.operations import Given, make, work
+from tests.sagas.test_continuing import chain_of, long_line
 from tests.sagas.test_running import diamond, forward, line, undone
 from tests.sample import FAST
 from tests.support import World, causes, events_of, failure_of, new_id, reset
+from tests.undoing import undo
 
 
 async def test_reset_of_a_rolled_back_saga_is_refused(
@@ -37,6 +39,64 @@ async def test_reset_of_a_rolled_back_saga_is_refused(
             head, names = "this run was reset after ", message.removeprefix("this run was reset after ")
             assert message.startswith(head) and names.endswith(" were undone; start a new run instead")
             assert sorted(names.split(" were")[0].split(", ")) == ["a", "b", "c"]
+    assert world.calls == calls
+
+
+here = make("here", placement="local")
+
+
+@saga(id="mixed", version="1.0.0")
+def mixed(dag: Dag, params: EmptyInput) -> None:
+    """Local steps around a remote one."""
+    for name, op in {"a": here, "b": work, "c": here, "d": here}.items():
+        dag.append(name, op, {})
+
+
+@saga(id="family", version="1.0.0")
+def family(dag: Dag, params: EmptyInput) -> None:
+    """A child flow between two steps."""
+    dag.append("a", work, {})
+    dag.flow("f", diamond, {})
+    dag.append("z", work, {})
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["rolled back", "undone later"])
+@pytest.mark.parametrize(
+    ("flow", "last", "runs"),
+    [(long_line, "n11", 2), (mixed, "d", 1), (family, "z", 1)],
+    ids=["runs", "local", "child"],
+)
+async def test_reset_of_any_run_is_refused(
+    serve: Serve,
+    world: World,
+    task_queue: str,
+    monkeypatch: Any,
+    flow: Any,
+    last: str,
+    runs: int,
+    later: bool,
+) -> None:
+    """Issue point 8: in several runs, with local steps, with a child flow; rolled back, or undone by `undo`: to every task."""
+    monkeypatch.setattr("flows._full.CONTINUE_AT", 30 if runs > 1 else 10_000)
+    if not later:
+        world.switch(f"fail-{last}")
+    async with serve(work, here, long_line, mixed, family, diamond) as client:
+        input = Given(number=5) if flow is long_line else EmptyInput()
+        handle = await start(client, flow, input, id=new_id(), task_queue=task_queue)
+        if later:
+            await handle.result()
+            await undo(client, task_queue, handle)
+        else:
+            await failure_of(handle, 60)
+        world.switch(f"fail-{last}", on=False)
+        calls = world.calls
+        chain = await chain_of(client, handle)
+        assert len(chain) >= runs
+        for run in chain:
+            ends = [i for i, kind in enumerate(await events_of(run), 1) if kind == "WORKFLOW_TASK_COMPLETED"]
+            for event_id in ends:
+                told = causes(await failure_of(await reset(client, run, event_id), 60))
+                assert told[0][0] == "ResetAfterUndo", (run.run_id, event_id)
     assert world.calls == calls
 
 
