@@ -313,6 +313,19 @@ async def test_timers_go_on_in_the_next_run(skipping: Serve, world: World, task_
     assert world.calls == ["first", *(f"n{n}" for n in range(COUNT)), "end"]
 
 
+async def test_a_saga_that_fails_after_a_hundred_days_unwinds_whole(
+    skipping: Serve, world: World, task_queue: str
+) -> None:
+    """Section 5, size: what its earlier runs did is carried along, so that no history older than its own is needed."""
+    world.switch("fail-end")
+    async with skipping(work, waiting) as client:
+        handle = await start(client, waiting, EmptyInput(), id=new_id(), task_queue=task_queue)
+        assert causes(await failure_of(handle, 60))[0][0] == "RolledBack"
+        runs = await chain_of(client, handle)
+    assert len(runs) > 2
+    assert undone(world) == [*(f"n{n}" for n in reversed(range(COUNT))), "first"]
+
+
 async def test_keys_are_the_same_over_all_runs(serve: Serve, world: World, task_queue: str) -> None:
     """The idempotency key of a step in a later run is made with the run in which the flow began."""
     async with serve(keyed, keyed_line) as client:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from activities import Context, EmptyInput, Operation, Outcome, operation
 from flows import Dag, saga, start
@@ -169,52 +168,89 @@ RAISED: dict[str, BaseException] = {
     "KeyboardInterrupt": KeyboardInterrupt(),
     "GeneratorExit": GeneratorExit(),
     "CancelledError": asyncio.CancelledError(),
+    "StopIteration": StopIteration(4),
     "StopAsyncIteration": StopAsyncIteration(),
     "ExceptionGroup": ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
 }
 
 
-@operation(id="raising", version="1.0.0")
-async def raising(ctx: Context[World], input: str) -> int:
+def _raise(ctx: Context[World], input: str) -> int:
     """Raise, or give, what the input says; in step c fail."""
     if ctx.step == "c" or (ctx.step == "b" and input in RAISED):
         raise RAISED.get(input, RuntimeError("c down"))
     return "text" if ctx.step == "b" and input == "wrong type" else 1  # type: ignore[return-value]
 
 
-@raising.undo(retry=FAST)
-async def undo_raising(ctx: Context[World], input: str, outcome: Outcome[int]) -> None:
+def _undo_raise(ctx: Context[World], input: str) -> None:
     if ctx.step == "b" and input.startswith("undo "):
         raise RAISED[input.removeprefix("undo ")]
     ctx.deps.append(f"undone-{ctx.workflow_id}", ctx.step)
+    return object() if input == "odd undo" else None  # type: ignore[return-value]
 
 
-@saga(id="raises-somewhere", version="1.0.0")
-def raises_somewhere(dag: Dag, params: str) -> None:
-    """a, then b, then c, which fails."""
-    for name in "abc":
-        dag.append(name, raising, params)
+def _raising(**options: Any) -> Operation[str, int]:
+    @operation(id="raising", version="1.0.0", **options)
+    async def op(ctx: Context[World], input: str) -> int:
+        return _raise(ctx, input)
+
+    @op.undo(retry=FAST)
+    async def undo_it(ctx: Context[World], input: str, outcome: Outcome[int]) -> None:
+        return _undo_raise(ctx, input)
+
+    return op
 
 
-async def ends(client: Client, world: World, task_queue: str, inputs: list[str]) -> dict[str, Any]:
+def _raising_in_a_thread(**options: Any) -> Operation[str, int]:
+    @operation(id="raising", version="1.0.0", **options)
+    def op(ctx: Context[World], input: str) -> int:
+        return _raise(ctx, input)
+
+    @op.undo(retry=FAST)
+    def undo_it(ctx: Context[World], input: str, outcome: Outcome[int]) -> None:
+        return _undo_raise(ctx, input)
+
+    return op
+
+
+PLACES = {
+    "async": _raising(),
+    "thread": _raising_in_a_thread(),
+    "local": _raising(placement="local"),
+    "local thread": _raising_in_a_thread(placement="local"),
+}
+
+
+async def ends(serve: Serve, world: World, task_queue: str, where: str, inputs: list[str]) -> dict[str, Any]:
     """Run the saga with each input, all at once; give each one's failure and the steps that were undone."""
-    handles = {
-        given: await start(client, raises_somewhere, given, id=new_id(), task_queue=task_queue)
-        for given in inputs
-    }
-    return {
-        given: (causes(await failure_of(handle, 60)), world.lines(f"undone-{handle.id}"))
-        for given, handle in handles.items()
-    }
+
+    @saga(id="raises-somewhere", version="1.0.0")
+    def raises_somewhere(dag: Dag, params: str) -> None:
+        """a, then b, then c, which fails."""
+        for name in "abc":
+            dag.append(name, PLACES[where], params)
+
+    async with serve(PLACES[where], raises_somewhere) as client:
+        handles = {
+            given: await start(client, raises_somewhere, given, id=new_id(), task_queue=task_queue)
+            for given in inputs
+        }
+        return {
+            given: (causes(await failure_of(handle, 60)), world.lines(f"undone-{handle.id}"))
+            for given, handle in handles.items()
+        }
 
 
-async def test_whatever_an_operation_raises(serve: Serve, world: World, task_queue: str) -> None:
+@pytest.mark.parametrize("where", PLACES)
+async def test_whatever_an_operation_raises(serve: Serve, world: World, task_queue: str, where: str) -> None:
     """Issue point 11, S43: b raises anything: it failed, [a]; it returns what its type doesn't allow: unknown, [b, a]."""
-    async with serve(raising, raises_somewhere) as client:
-        found = await ends(client, world, task_queue, [*RAISED, "wrong type"])
+    found = await ends(serve, world, task_queue, where, [*RAISED, "wrong type", "odd undo"])
+    kinds = {name: type(error).__name__ for name, error in RAISED.items()}
+    if "thread" not in where:
+        kinds["StopIteration"] = "RuntimeError"  # which Python makes of it in a coroutine
     assert {given: ([kind for kind, _ in chain[:3]], undos) for given, (chain, undos) in found.items()} == {
-        **{name: (["RolledBack", "OperationFailed", type(e).__name__], ["a"]) for name, e in RAISED.items()},
+        **{name: (["RolledBack", "OperationFailed", kind], ["a"]) for name, kind in kinds.items()},
         "wrong type": (["RolledBack", "OperationFailed", "NotSerializable"], ["b", "a"]),
+        "odd undo": (["RolledBack", "OperationFailed", "RuntimeError"], ["b", "a"]),
     }
     unfit = (
         "output doesn't fit int: value: Input should be a valid integer, unable to parse string as an integer"
@@ -222,10 +258,10 @@ async def test_whatever_an_operation_raises(serve: Serve, world: World, task_que
     assert found["wrong type"][0][-1] == ("NotSerializable", f"b (raising@1.0.0): {unfit}")
 
 
-async def test_whatever_an_undo_raises(serve: Serve, world: World, task_queue: str) -> None:
+@pytest.mark.parametrize("where", PLACES)
+async def test_whatever_an_undo_raises(serve: Serve, world: World, task_queue: str, where: str) -> None:
     """Issue point 11, S43: b's undo raises anything: Stuck names b with it, c's error is the cause, a is undone."""
-    async with serve(raising, raises_somewhere) as client:
-        found = await ends(client, world, task_queue, [f"undo {name}" for name in RAISED])
+    found = await ends(serve, world, task_queue, where, [f"undo {name}" for name in RAISED])
     for given, (chain, undos) in found.items():
         error = RAISED[given.removeprefix("undo ")]
         root = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
