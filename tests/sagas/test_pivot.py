@@ -160,6 +160,27 @@ async def test_the_deadline_after_the_pivot_holds(
         assert (await handle.result()).name == "d"
 
 
+async def test_the_deadline_after_the_pivot_while_paused(
+    serve: Serve, world: World, task_queue: str, cache: int
+) -> None:
+    """It holds the paused run; what its retry lets go on waits for the end of the pause."""
+    world.switch("hold-c")
+    async with serve(work, patient, *FLOWS, cache=cache) as client:
+        handle = await begin(client, hurried_pivoting, task_queue)
+        await world.until("c")
+        await handle.execute_update("pause")
+        await shows(handle, "deadline", "held")
+        assert (await handle.query("status"))["state"] == "running, held, paused"
+        world.switch("go-c")
+        await shows(handle, "c", "done")
+        await handle.execute_update("retry", {"step": "deadline"})
+        assert (await handle.query("status"))["state"] == "running, paused"
+        assert world.calls == ["b", "c"]
+        await handle.execute_update("unpause")
+        assert (await handle.result()).name == "d"
+    assert world.calls == ["b", "c", "d"]
+
+
 def test_the_pivot_is_checked() -> None:
     """A second pivot, and steps after a pivot without retry, are mistakes of the plan."""
 
