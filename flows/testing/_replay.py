@@ -204,9 +204,14 @@ def way_to_end(history: WorkflowHistory) -> tuple[str, str]:
     """Say of which definition a history is, and how the run ended; one that went on as new by the number of its leg.
 
     Raises:
-        DefinitionError: when values of it are encoded.
+        DefinitionError: when values of it are encoded; or when a reset made the run, which no replay can know: its history is
+            that of the run before up to there, and Temporal's replayer gives it that one's id.
     """
     run = read_run(history.workflow_id, history.events)
+    if run.base is not None:
+        raise DefinitionError(
+            "a reset made this run, and such histories can't be replayed apart from their server"
+        )
     if run.unreadable:
         raise DefinitionError(
             "its values are encoded; the data_converter that wrote them is needed (in a --module)"

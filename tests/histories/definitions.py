@@ -135,8 +135,29 @@ def recorded_parent(dag: Dag, params: EmptyInput) -> Step[Made]:
     return dag.append("d", work, {"number": inner.ref()})
 
 
+@saga(id="recorded-parking", version="1.0.0", policy=Policy(on_undo_failure="park"))
+def recorded_parking(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """The same as the first; an undo that fails waits for an operator."""
+    return recorded_saga.builder(dag, params)  # type: ignore[return-value]
+
+
+@saga(id="recorded-stopping", version="1.0.0", policy=Policy(on_undo_failure="stop"))
+def recorded_stopping(dag: Dag, params: EmptyInput) -> Step[Made]:
+    """The same; an undo that fails ends unwinding."""
+    return recorded_saga.builder(dag, params)  # type: ignore[return-value]
+
+
+class RecordedHeld(Sequence[int, int], id="recorded-held", version="1.0.0", policy=Policy(on_failure="hold")):
+    """Two steps, held on failure."""
+
+    async def run(self, input: int) -> int:
+        first = await self.execute(a, input)
+        return (await self.execute(c, first.output)).output
+
+
 _STEPS = (a, b, c, local_a, work)
 DEFINITIONS = (
     *_STEPS, Recorded, RecordedInner, RecordedKept, recorded_saga, recorded_holding, RecordedLegs, RecordedAround,
     recorded_keeping, recorded_mistaken, recorded_hurried, recorded_pivoting, recorded_line, recorded_parent,
+    recorded_parking, recorded_stopping, RecordedHeld,
 )  # fmt: skip

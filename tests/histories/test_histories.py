@@ -23,6 +23,7 @@ from tests.histories.definitions import (
     DEFINITIONS,
     Recorded,
     RecordedAround,
+    RecordedHeld,
     RecordedKept,
     RecordedLegs,
     recorded_holding,
@@ -31,10 +32,12 @@ from tests.histories.definitions import (
     recorded_line,
     recorded_mistaken,
     recorded_parent,
+    recorded_parking,
     recorded_pivoting,
     recorded_saga,
+    recorded_stopping,
 )
-from tests.support import World, new_id
+from tests.support import World, events_of, new_id, reset
 from tests.undoing import claim_of, start_undo
 
 FOLDER = Path(__file__).parent / "0.1"
@@ -81,6 +84,44 @@ async def _stop_sequence(handle: WorkflowHandle[Any, Any], world: World) -> None
     await handle.execute_update("stop", {"by": "ann"})
 
 
+async def _shown(handle: WorkflowHandle[Any, Any], step: str, word: str) -> None:
+    while (await handle.query("status"))["steps"].get(step) != word:
+        await asyncio.sleep(0.05)
+
+
+async def _skip(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await _shown(handle, "b", "held")
+    await handle.execute_update("skip", {"step": "b", "by": "ann", "output": {"id": 7, "name": "by hand"}})
+
+
+async def _edit(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await _shown(handle, "b", "held")
+    world.switch("fail-b", on=False)
+    await handle.execute_update("edit", {"step": "b", "by": "ann", "input": {"number": 5}})
+
+
+async def _unwind(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await _shown(handle, "b", "held")
+    await handle.execute_update("unwind", {"step": "b", "by": "ann"})
+
+
+async def _retry_undo(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await _shown(handle, "b", "parked")
+    world.switch("fail-undo-b", on=False)
+    await handle.execute_update("retry", {"step": "b", "by": "ann"})
+
+
+async def _skip_undo(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    await _shown(handle, "b", "parked")
+    await handle.execute_update("skip", {"step": "b", "by": "ann", "reason": "done by hand"})
+
+
+async def _repair(handle: WorkflowHandle[Any, Any], world: World) -> None:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    world.switch("fail-c", on=False)
+
+
 ENDS: dict[str, tuple[Any, Any, list[str], Act | None]] = {
     "sequence-completed": (Recorded, 3, [], None),
     "sequence-rolled-back": (Recorded, 3, ["fail-c"], None),
@@ -115,13 +156,24 @@ ENDS: dict[str, tuple[Any, Any, list[str], Act | None]] = {
     "undo-stuck": (recorded_saga, EmptyInput(), ["fail-undo-a"], None),
     "undoing-completed": (recorded_saga, EmptyInput(), [], None),
     "undoing-stuck": (recorded_saga, EmptyInput(), ["fail-undo-a"], None),
+    "saga-skipped": (recorded_holding, EmptyInput(), ["fail-b"], _skip),
+    "saga-edited": (recorded_holding, EmptyInput(), ["fail-b"], _edit),
+    "saga-unwound": (recorded_holding, EmptyInput(), ["fail-b"], _unwind),
+    "saga-parked": (recorded_parking, EmptyInput(), ["fail-d", "fail-undo-b"], _retry_undo),
+    "saga-parked-skipped": (recorded_parking, EmptyInput(), ["fail-d", "fail-undo-b"], _skip_undo),
+    "saga-stopping-stuck": (recorded_stopping, EmptyInput(), ["fail-d", "fail-undo-b"], None),
+    "sequence-held": (RecordedHeld, 3, ["fail-c"], _retry_late),
+    "sequence-resumed": (RecordedKept, 3, ["fail-c"], _repair),
+    "reset-refused": (recorded_saga, EmptyInput(), ["fail-d"], None),
 }
 """Flow, input, switches that are on, and what is done meanwhile. ``undo-`` is the history of the ``undo`` of such a run,
-``undoing-`` that of the workflow that does its work."""
+``undoing-`` that of the workflow that does its work, ``reset-`` that of a reset of it, ``-resumed`` that of a run that goes on
+from it."""
 
 STATES = {
     "held": "completed", "continued": "running", "back": "rolled_back", "stopped": "rolled_back", "deadline": "rolled_back",
-    "saga-unwinding-continued": "unwinding",
+    "saga-unwinding-continued": "unwinding", "skipped": "completed", "edited": "completed", "unwound": "rolled_back",
+    "parked": "rolled_back", "saga-parked-skipped": "rolled_back", "resumed": "completed",
 }  # fmt: skip
 """How a run ended whose name doesn't end with that."""
 
@@ -166,6 +218,17 @@ async def _kept(
         with contextlib.suppress(WorkflowFailureError):
             await by.result()
         return by if name.startswith("undo-") else client.get_workflow_handle(await claim_of(handle))
+    if name.startswith("reset-"):
+        ends = [n for n, kind in enumerate(await events_of(handle), 1) if kind == "WORKFLOW_TASK_COMPLETED"]
+        again = await reset(client, handle, ends[len(ends) // 2])
+        with contextlib.suppress(WorkflowFailureError):
+            await again.result()
+        return again
+    if name.endswith("-resumed"):
+        memo, id = {"resume_from": handle.id}, new_id(name)
+        on = await client.start_workflow("recorded-kept@1.0.0", 3, id=id, task_queue=task_queue, memo=memo)
+        await on.result()
+        return on
     if not name.endswith("-continued"):
         return handle
     first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from flows.testing import HistoriesDiffer, Ran, Temporal, error, replay, serving
     from flows.testing._temporal import dev_server
     from tests.canary import Inner, copies
+    from tests.histories.definitions import DEFINITIONS
     from tests.kit.planted import card, mail, seat, shop
     from tests.kit.test_right import TwoLegs
     from tests.support import World
@@ -120,6 +122,17 @@ async def test_a_flow_with_a_child_replays_from_a_file(temporal: Temporal, tmp_p
     assert (alone.name, alone.difference) == (ran.handle.id, None)
     [replayed] = await replay(tmp_path, *SERVED, Before, Around)
     assert (replayed.name, replayed.flow, replayed.difference) == ("kept", "around@1.0.0", None)
+
+
+async def test_the_history_of_a_reset_run_is_named(tmp_path: Path) -> None:
+    """Temporal's replayer gives it the id of the run before: that it was reset, which it looks into, doesn't show."""
+    name = "reset-refused.json"
+    shutil.copy(Path(__file__).parents[1] / "histories" / "0.1" / name, tmp_path / name)
+    with pytest.raises(HistoriesDiffer) as found:
+        await replay(tmp_path, *DEFINITIONS)
+    assert [one.difference for one in found.value.replayed] == [
+        "a reset made this run, and such histories can't be replayed apart from their server"
+    ]
 
 
 async def test_no_history_shows_nothing(tmp_path: Path) -> None:
