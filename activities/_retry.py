@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.dataclasses import dataclass
 from temporalio.common import RetryPolicy
 
@@ -26,7 +27,9 @@ class Retry:
     initial: timedelta = Field(default=timedelta(milliseconds=100), gt=timedelta(0))
     factor: float = Field(default=2.0, ge=1)
     maximum: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
-    non_retryable: Sequence[str | type[BaseException]] = ()
+    non_retryable: Annotated[
+        Sequence[str | type[BaseException]], WithJsonSchema({"type": "array", "items": {"type": "string"}})
+    ] = ()
 
     @field_validator("non_retryable", mode="after")
     @classmethod
