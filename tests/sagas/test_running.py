@@ -192,7 +192,7 @@ async def test_settle_cancel_interrupts_what_is_in_flight(
     assert found[-1] == ("RuntimeError", "b down")
     assert ("undo c", "unknown") in world.calls
     assert undone(world) == ["c", "a"]
-    assert {call for call in forward(world) if isinstance(call, str)} == {"a", "b", "c"}  # d never starts
+    assert "d" not in forward(world)
 
 
 async def test_a_is_undone_after_both_that_came_after_it(
